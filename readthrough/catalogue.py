@@ -1,0 +1,110 @@
+"""The one static table of built-in parts: point -> name -> `module:Class`, imported only when used.
+
+Adding a part is one file and one line here. Other packages add theirs by entry points in the group
+`readthrough.<point>`. A duplicate name or a plug-in that does not load is an error that names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from readthrough.errors import ConfigError, UnknownNameError
+
+PARTS: dict[str, dict[str, str]] = {
+    "loaders": {
+        "text": "readthrough.documents.loaders.text:TextLoader",
+        "markdown": "readthrough.documents.loaders.markdown:MarkdownLoader",
+        "html": "readthrough.documents.loaders.html:HtmlLoader",
+        "pdf": "readthrough.documents.loaders.pdf:PdfLoader",
+        "epub": "readthrough.documents.loaders.epub:EpubLoader",
+        "docx": "readthrough.documents.loaders.docx:DocxLoader",
+        "code": "readthrough.documents.loaders.code:CodeLoader",
+    },
+    "chunkers": {
+        "tokens": "readthrough.documents.chunkers.tokens:TokenChunker",
+        "code": "readthrough.documents.chunkers.code:CodeChunker",
+    },
+    "embedders": {
+        "all-minilm-l6-v2": "readthrough.retrieval.embedders.minilm:MiniLMEmbedder",
+    },
+    "indexes": {
+        "bm25": "readthrough.retrieval.indexes.bm25:BM25Index",
+        "vectors": "readthrough.retrieval.indexes.vectors:VectorIndex",
+        "hybrid": "readthrough.retrieval.indexes.hybrid:HybridIndex",
+    },
+    "models": {
+        "local": "readthrough.models.local.backend:LocalModel",
+        "openai": "readthrough.models.openai:OpenAIModel",
+        "langchain": "readthrough.models.langchain:LangChainModel",
+        "scripted": "readthrough.models.scripted:ScriptedModel",
+    },
+    "workflows": {
+        "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
+        "chain-of-agents": "readthrough.agents.workflows.chain_of_agents:ChainOfAgents",
+    },
+}
+
+
+def points() -> list[str]:
+    """The names of the extension points."""
+    return list(PARTS)
+
+
+def nearest(name: str, names: list[str]) -> str | None:
+    """The known name most like `name`, or None where nothing is near."""
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def _plugins(point: str) -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=f"readthrough.{point}"):
+        if entry.name in PARTS[point] or entry.name in found:
+            raise ConfigError(
+                f"two parts named {entry.name!r} for {point}",
+                hint=f"the plug-in {entry.value} must choose another name",
+            )
+        found[entry.name] = entry
+    return found
+
+
+def names(point: str) -> list[str]:
+    """All names of `point`, built-in ones first.
+
+    Raises:
+        UnknownNameError: there is no such extension point.
+        ConfigError: a plug-in takes a name that is taken.
+    """
+    if point not in PARTS:
+        raise unknown("extension point", point, points())
+    return [*PARTS[point], *_plugins(point)]
+
+
+def find(point: str, name: str) -> Any:
+    """Import and return the class of the part `name`.
+
+    Raises:
+        UnknownNameError: no such part; the message names the nearest.
+        ConfigError: a plug-in that does not load.
+    """
+    known = names(point)
+    if name in PARTS[point]:
+        module, _, attribute = PARTS[point][name].partition(":")
+        return getattr(import_module(module), attribute)
+    plugin = _plugins(point).get(name)
+    if plugin is None:
+        raise unknown(point.removesuffix("s"), name, known)
+    try:
+        return plugin.load()
+    except Exception as error:  # whatever a stranger's module raises, the user must learn whose it is
+        raise ConfigError(f"the plug-in {name!r} ({plugin.value}) does not load: {error}") from error
+
+
+def unknown(what: str, name: str, known: list[str]) -> UnknownNameError:
+    """An error for a name that is not among `known`, with the nearest one as its hint."""
+    close = nearest(name, known)
+    hint = f"did you mean {close!r}?" if close else f"known: {', '.join(known)}"
+    return UnknownNameError(f"unknown {what} {name!r}", hint=hint)

@@ -1,0 +1,56 @@
+"""The extension points of `documents`: a Loader reads one kind of file, a Chunker splits a Document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from readthrough.types import Chunk, Document
+
+CountTokens = Callable[[Sequence[str]], list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """Bounds on reading one file, so that no file can exhaust the machine."""
+
+    file_bytes: int = 512 * 1024 * 1024
+    archive_bytes: int = 200 * 1024 * 1024
+    archive_ratio: float = 100.0
+    archive_entries: int = 20_000
+    seconds: float = 120.0
+    memory_bytes: int = 2 * 1024 * 1024 * 1024
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """Reads one kind of file into a Document with exact places."""
+
+    suffixes: tuple[str, ...]
+    """File endings that this loader reads, lower case with the dot."""
+
+    isolated: bool
+    """Whether the file must be parsed in a process of its own, under limits of memory and time."""
+
+    def load(self, path: Path, name: str) -> Document:
+        """Read the file at `path`; `name` is the path to show to people.
+
+        Raises:
+            DocumentError: the file cannot be read; the message is the reason.
+        """
+        ...
+
+
+@runtime_checkable
+class Chunker(Protocol):
+    """Splits a Document into chunks that cover it: joined in order they are the whole text."""
+
+    def split(self, document: Document) -> list[Chunk]:
+        """The chunks of `document` in order, `id` -1, each within the token limit.
+
+        Holds: `document.text[c.start:c.end] == c.text`, the first starts at 0, each starts where the one
+        before ends, the last ends with the text.
+        """
+        ...

@@ -1,0 +1,125 @@
+"""The error tree. Every error a user can meet derives from ReadthroughError.
+
+ReadthroughError                     exit code
+|-- UsageError                       2   the call itself is wrong (no question, unknown flag value)
+|-- InputError                       4   what was given to read is wrong
+|   |-- MissingPathError                 a path that does not exist
+|   |-- DocumentError                    a file that cannot be read: empty, encrypted, broken, too large
+|   `-- EmptyShelfError                  nothing readable was left of all that was given
+|-- ConfigError                      4   a setting, YAML file or catalogue name is wrong
+|   |-- UnknownNameError                 a name that is not in the catalogue (names the nearest)
+|   `-- MissingExtraError                an optional package is not installed
+|-- ModelError                       5   a model or endpoint failed
+|   |-- PromptTooLongError               a prompt does not fit the window (nothing was cut)
+|   |-- EndpointError                    the endpoint answered with an error, or with nothing
+|   |   `-- DeadlineError                the total deadline passed
+|   `-- WeightsError                     weights are missing or their hash is wrong
+|-- LibraryError                     1   the library on disk cannot be read or written
+`-- BudgetError                      3   a budget ended the run; what there is so far is kept
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ReadthroughError(Exception):
+    """An error with what went wrong, where (`path`) and what to do about it (`hint`)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, path: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path and self.path not in self.message else ""
+        fix = f" ({self.hint})" if self.hint else ""
+        return f"{where}{self.message}{fix}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only arguments do not survive Exception's own pickling, and loaders run in another process.
+        return (_rebuild, (type(self), self.message, self.path, self.hint))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as every surface prints it: `{"schema": 1, "error": {type, message, path, hint}}`."""
+        error = {"type": type(self).__name__, "message": self.message, "path": self.path, "hint": self.hint}
+        return {"schema": 1, "error": error}
+
+
+def _rebuild(
+    kind: type[ReadthroughError], message: str, path: str | None, hint: str | None
+) -> ReadthroughError:
+    return kind(message, path=path, hint=hint)
+
+
+class UsageError(ReadthroughError):
+    """The call itself is wrong."""
+
+    exit_code = 2
+
+
+class InputError(ReadthroughError):
+    """What was given to read is wrong."""
+
+    exit_code = 4
+
+
+class MissingPathError(InputError):
+    """A path that does not exist or may not be read."""
+
+
+class DocumentError(InputError):
+    """A file that cannot be read as a document; `message` is the reason, `path` the file."""
+
+
+class EmptyShelfError(InputError):
+    """Nothing readable was left of all the paths that were given."""
+
+
+class ConfigError(ReadthroughError):
+    """A setting, a YAML file or a name is wrong."""
+
+    exit_code = 4
+
+
+class UnknownNameError(ConfigError):
+    """A name that is not in the catalogue."""
+
+
+class MissingExtraError(ConfigError):
+    """An optional package is needed and not installed."""
+
+
+class ModelError(ReadthroughError):
+    """A model or an endpoint failed."""
+
+    exit_code = 5
+
+
+class PromptTooLongError(ModelError):
+    """A prompt does not fit the model's window. Nothing was cut."""
+
+
+class EndpointError(ModelError):
+    """An endpoint answered with an error, with nothing, or with something that cannot be used."""
+
+
+class DeadlineError(EndpointError):
+    """The total deadline of a call passed."""
+
+
+class WeightsError(ModelError):
+    """Weights are missing, incomplete, or not the ones that were pinned."""
+
+
+class LibraryError(ReadthroughError):
+    """The library on disk cannot be read or written."""
+
+
+class BudgetError(ReadthroughError):
+    """A budget ended the run."""
+
+    exit_code = 3

@@ -1,0 +1,139 @@
+"""The extension point of `models`: a ModelBackend completes prompts, and chooses between options.
+
+Every backend keeps four promises: token counts are true, limits are obeyed, nothing is cut silently
+(a prompt that does not fit raises PromptTooLongError), and calls handed over together may run together.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from readthrough.types import Usage
+
+Role = Literal["system", "user", "assistant"]
+Capability = Literal["logits", "schema", "stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of a model.
+
+    Attributes:
+        messages: the chat so far; the last turn is the user's.
+        max_tokens: the most tokens to generate.
+        stop: strings that end the generation (not part of the completion).
+        schema: a JSON Schema that the completion must satisfy, or None for free text.
+        prefill: the beginning of the assistant's reply, put into the prompt (not part of the completion).
+        temperature: 0 is greedy and repeatable.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    schema: dict[str, Any] | None = None
+    prefill: str = ""
+    temperature: float = 0.0
+
+    @classmethod
+    def user(cls, content: str, system: str | None = None, **options: Any) -> Request:
+        """A request of one user turn, with an optional system turn before it."""
+        first = (Message("system", system),) if system else ()
+        return cls(messages=(*first, Message("user", content)), **options)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote. `logprob` is the sum over the completion's tokens, None where not known."""
+
+    text: str
+    finish: Literal["stop", "length"]
+    usage: Usage
+    logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A decision among options: a probability for each, in the options' order, summing to 1."""
+
+    probabilities: tuple[float, ...]
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def best(self) -> int:
+        """The index of the most probable option."""
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """log p(continuation | prompt): the sum over its tokens, and how many there are."""
+
+    logprob: float
+    tokens: int
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def mean(self) -> float:
+        """The mean log-probability of a token."""
+        return self.logprob / max(1, self.tokens)
+
+
+class ModelBackend(ABC):
+    """A language model behind one interface; `name` as the user named it."""
+
+    name: str
+    window_tokens: int
+    tokenizer_id: str
+    capabilities: frozenset[Capability]
+
+    @abstractmethod
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answer every request, in order.
+
+        Raises:
+            PromptTooLongError: a prompt and its `max_tokens` do not fit the window.
+            ModelError: the model or endpoint failed.
+        """
+
+    @abstractmethod
+    def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
+        """For every request, the probability of each of its options as the reply's beginning.
+
+        With logits: scored, one forward pass. Without: constrained output, the chosen option's probability
+        being the share of votes, 1.0 where there is one vote.
+        """
+
+    @abstractmethod
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has for this model (an estimate where `tokenizer_id` says so)."""
+
+    def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
+        """Complete one request, handing over the text piece by piece as it is made."""
+        completion = self.complete([request])[0]
+        on_text(completion.text)
+        return completion
+
+    def likelihood(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[Likelihood]:
+        """log p(continuation | prompt) for each pair. Only with the capability `logits`."""
+        raise NotImplementedError(f"{self.name} gives no logits: ask `capabilities` first")
+
+    def close(self) -> None:
+        """Give back what the backend holds. Calling it twice is fine."""
+        return None
+
+
+def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """`items` in order, at most `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

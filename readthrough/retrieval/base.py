@@ -1,0 +1,44 @@
+"""The extension points of `retrieval`: an Embedder makes vectors, an Index finds chunks.
+
+An index works on chunk ids (the rows of the library) and never on text it does not need. `among` restricts a
+search to the chunks of one question's documents; scores then depend on those chunks alone, not on what else
+the library holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into unit vectors."""
+
+    name: str
+    dimensions: int
+    max_tokens: int
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, special tokens left out."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors `[len(texts), dimensions]`, float32.
+
+        Raises:
+            ValueError: a text is longer than `max_tokens`; it is never cut.
+        """
+        ...
+
+
+@runtime_checkable
+class Index(Protocol):
+    """Finds chunks for a query."""
+
+    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+        """The `k` best chunks as (chunk id, score), best first; `among` names the documents to search."""
+        ...

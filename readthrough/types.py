@@ -1,0 +1,249 @@
+"""The values that flow through readthrough: documents, chunks, hits, answers.
+
+All are frozen. Offsets count characters (Unicode code points) of `Document.text`, never bytes; every
+`start` is included and every `end` is not, so `document.text[x.start:x.end]` is always the text of x.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from html import escape
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a paginated document: its number as a reader counts it (from 1) and its span."""
+
+    number: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section: its heading path from the outermost heading in, and its span up to the next heading."""
+
+    path: tuple[str, ...]
+    start: int
+    end: int
+
+    @property
+    def title(self) -> str:
+        """The heading path as one line: `Part I > Chapter 3`."""
+        return " > ".join(self.path)
+
+
+@dataclass(frozen=True)
+class Document:
+    """One loaded file: a single text with the places in it.
+
+    Attributes:
+        id: SHA-256 of the source bytes, in hex.
+        path: the path as the user would open it (`-` for standard input).
+        text: the whole normalised text (newlines are "\n", a byte-order mark is gone, nothing else changed).
+        kind: the name of the loader that read it (`text`, `pdf`, `epub`, ...).
+        pages: page spans in order, empty where the format has none.
+        sections: section spans in order of their start, empty where there are none.
+        encoding: the encoding the bytes were read with, where that is a question.
+        language: the programming language of a source file, as tree-sitter names it.
+    """
+
+    id: str
+    path: str
+    text: str
+    kind: str
+    pages: tuple[Page, ...] = ()
+    sections: tuple[Section, ...] = ()
+    encoding: str | None = None
+    language: str | None = None
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        starts = [0]
+        position = self.text.find("\n")
+        while position != -1:
+            starts.append(position + 1)
+            position = self.text.find("\n", position + 1)
+        return starts
+
+    def line_at(self, offset: int) -> int:
+        """The line (from 1) that holds the character at `offset`."""
+        return bisect_right(self._line_starts, offset)
+
+    def page_at(self, offset: int) -> int | None:
+        """The number of the page that holds `offset`, or None where the document has no pages."""
+        index = bisect_right(self.pages, offset, key=lambda page: page.start) - 1
+        return self.pages[index].number if index >= 0 else None
+
+    def section_at(self, offset: int) -> str | None:
+        """The heading path of the innermost section that holds `offset`, or None."""
+        index = bisect_right(self.sections, offset, key=lambda section: section.start) - 1
+        return self.sections[index].title if index >= 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file that was not read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of one document. `id` is the chunk's row in the library (-1 before it has one)."""
+
+    id: int
+    document: str
+    index: int
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that a search found, best first. Scores of different indexes are not comparable."""
+
+    chunk: Chunk
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer cost. `cost` is money, None where no price is known."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    cost: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        costs = [c for c in (self.cost, other.cost) if c is not None]
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.calls + other.calls,
+            self.seconds + other.seconds,
+            sum(costs) if costs else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The ledger of the source's tokens: each is in exactly one state and the states sum to `tokens`.
+
+    read: read by the model in the document's order; retrieved: found by an index and read in full;
+    compressed: read, with part of its KV evicted or quantised; gisted: only a summary of it was read;
+    skipped: looked at and passed over (a gate, a score); unread: not looked at.
+    """
+
+    tokens: int = 0
+    read: int = 0
+    retrieved: int = 0
+    compressed: int = 0
+    gisted: int = 0
+    skipped: int = 0
+    unread: int = 0
+
+    def __post_init__(self) -> None:
+        parts = self.read + self.retrieved + self.compressed + self.gisted + self.skipped + self.unread
+        if parts != self.tokens:
+            raise ValueError(f"coverage states sum to {parts} tokens, the source has {self.tokens}")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A quote that stands for sentences of the answer: always cut from the source, never generated."""
+
+    document: str
+    start: int
+    end: int
+    quote: str
+    page: int | None = None
+    line: int | None = None
+    section: str | None = None
+    supports: tuple[int, ...] = ()
+    verified: bool = False
+
+    @classmethod
+    def cut(cls, document: Document, start: int, end: int, supports: Sequence[int] = ()) -> Evidence:
+        """The span `[start, end)` of `document` as evidence; the only way to make a verified one."""
+        if not 0 <= start < end <= len(document.text):
+            raise ValueError(f"span {start}:{end} is outside {document.path} (0:{len(document.text)})")
+        return cls(
+            document=document.path,
+            start=start,
+            end=end,
+            quote=document.text[start:end],
+            page=document.page_at(start),
+            line=document.line_at(start),
+            section=document.section_at(start),
+            supports=tuple(supports),
+            verified=True,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What every surface returns. See `to_dict` for the JSON form."""
+
+    question: str
+    answer: str
+    choices: tuple[str, ...] | None = None
+    abstained: bool = False
+    confidence: float | None = None
+    stopped: str | None = None
+    evidence: tuple[Evidence, ...] = ()
+    coverage: Coverage = field(default_factory=Coverage)
+    skipped_files: tuple[SkippedFile, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    workflow: str = ""
+    model: str = ""
+    plan: str = "dense"
+    run: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as JSON-ready values, in the documented order of keys."""
+        values = {"schema": SCHEMA_VERSION, **asdict(self)}
+        order = ["schema", "question", "choices", "answer", "abstained", "confidence", "stopped", "evidence"]
+        order += ["coverage", "skipped_files", "usage", "workflow", "model", "plan", "run"]
+        values["choices"] = list(self.choices) if self.choices is not None else None
+        values["evidence"] = [{**asdict(item), "supports": list(item.supports)} for item in self.evidence]
+        values["skipped_files"] = [asdict(item) for item in self.skipped_files]
+        return {key: values[key] for key in order}
+
+    def with_usage(self, usage: Usage) -> Answer:
+        """The same answer with another account of what it cost."""
+        return replace(self, usage=usage)
+
+    def __str__(self) -> str:
+        return self.answer
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<li><q>{escape(item.quote)}</q> <small>{escape(place(item))}</small></li>" for item in self.evidence
+        )
+        confidence = "" if self.confidence is None else f" <small>(confidence {self.confidence:.2f})</small>"
+        return f"<div><p><b>{escape(self.answer)}</b>{confidence}</p><ol>{rows}</ol></div>"
+
+
+def place(item: Evidence) -> str:
+    """Where a quote stands, for people: `book.epub, page 12, line 410, Chapter 3`."""
+    parts = [item.document]
+    if item.page is not None:
+        parts.append(f"page {item.page}")
+    if item.line is not None:
+        parts.append(f"line {item.line}")
+    if item.section:
+        parts.append(item.section)
+    return ", ".join(parts)
