@@ -247,3 +247,14 @@ def place(item: Evidence) -> str:
     if item.section:
         parts.append(item.section)
     return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A sign of progress: `done` of `total` `unit`s of a `stage` (load, embed, index, read, answer, ...)."""
+
+    stage: str
+    done: float
+    total: float | None = None
+    unit: str = ""
+    note: str = ""

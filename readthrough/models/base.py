@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from readthrough.errors import ModelError
 from readthrough.types import Usage
 
 Role = Literal["system", "user", "assistant"]
@@ -126,7 +127,7 @@ class ModelBackend(ABC):
 
     def likelihood(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[Likelihood]:
         """log p(continuation | prompt) for each pair. Only with the capability `logits`."""
-        raise NotImplementedError(f"{self.name} gives no logits: ask `capabilities` first")
+        raise ModelError(f"{self.name} gives no logits", hint="ask `capabilities` before `likelihood`")
 
     def close(self) -> None:
         """Give back what the backend holds. Calling it twice is fine."""
