@@ -22,7 +22,7 @@ from readthrough.yaml_strict import YamlFile, read
 
 ENV_PREFIX = "READTHROUGH_"
 # Read elsewhere, because they must hold before settings are loaded.
-ENV_OTHERS = frozenset({"READTHROUGH_DEBUG"})
+ENV_OTHERS = frozenset({"READTHROUGH_CACHE", "READTHROUGH_DEBUG"})
 LOCAL_FILE = "readthrough.yaml"
 
 Spec = str | dict[str, dict[str, Any] | None]

@@ -1,0 +1,5 @@
+"""`python -m readthrough`."""
+
+from readthrough.cli.main import main
+
+main()

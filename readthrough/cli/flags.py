@@ -1,0 +1,128 @@
+"""The flags of every command as dataclasses, and the decorator that makes a command of a function of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from readthrough.catalogue import names
+from readthrough.cli.guard import guarded
+
+GENERAL = "General"
+READING = "Reading and models"
+
+PATHS = typer.Argument(metavar="PATH...", help="Files, folders, or - for standard input.", show_default=False)
+
+
+def complete(point: str) -> Callable[[str], list[str]]:
+    """Shell completion over the catalogue names of `point`."""
+    return lambda start: [name for name in names(point) if name.startswith(start)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Flags of every command."""
+
+    home: Annotated[Path | None, typer.Option(help="Folder of the library.", rich_help_panel=GENERAL)] = None
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=GENERAL)] = False
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print nothing on standard error but errors.", rich_help_panel=GENERAL)
+    ] = False
+    verbose: Annotated[
+        int,
+        typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=GENERAL),
+    ] = 0
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.", rich_help_panel=GENERAL)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts(Common):
+    """Flags of commands that read files."""
+
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Encoding of text files, where guessing fails.", rich_help_panel=READING),
+    ] = None
+    index: Annotated[
+        str | None,
+        typer.Option(
+            help="Index: hybrid, bm25 or vectors.", autocompletion=complete("indexes"), rich_help_panel=READING
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking(Texts):
+    """Flags of commands that ask a model."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model: a name, a folder, a hub id, or openai:MODEL@URL.", rich_help_panel=READING),
+    ] = None
+    workflow: Annotated[
+        str | None,
+        typer.Option(
+            help="Workflow that answers.", autocompletion=complete("workflows"), rich_help_panel=READING
+        ),
+    ] = None
+    device: Annotated[
+        str | None, typer.Option(help="Device of a local model: auto, cpu, cuda, mps.", rich_help_panel=READING)
+    ] = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="Number type: auto, float32, bfloat16, float16.", rich_help_panel=READING),
+    ] = None
+
+
+Flags = TypeVar("Flags", bound=Common)
+
+
+def command(
+    app: typer.Typer, flags: type[Flags], name: str
+) -> Callable[[Callable[[Flags], int | None]], Callable[[Flags], int | None]]:
+    """Register a function of `flags` as the command `name`: each field of the dataclass becomes a flag.
+
+    The function returns its exit code (None for 0); errors become one line, or JSON, and their exit code.
+    """
+
+    def register(run: Callable[[Flags], int | None]) -> Callable[[Flags], int | None]:
+        def call(**values: Any) -> None:
+            raise typer.Exit(guarded(run, flags(**values)))
+
+        call.__doc__ = run.__doc__
+        call.__signature__ = _signature(flags)  # type: ignore[attr-defined]
+        app.command(name)(call)
+        return run
+
+    return register
+
+
+def _signature(flags: type[Common]) -> inspect.Signature:
+    """A function's signature with a parameter for each field, a command's own before the inherited ones."""
+    hints = get_type_hints(flags, include_extras=True)
+    own = set(vars(flags)["__annotations__"])
+    ordered = sorted(fields(flags), key=lambda field: field.name not in own)
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if _required(field) else _default(field),
+                annotation=hints[field.name],
+            )
+            for field in ordered
+        ]
+    )
+
+
+def _required(field: Any) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _default(field: Any) -> Any:
+    return field.default_factory() if field.default is MISSING else field.default

@@ -1,0 +1,123 @@
+"""What commands print: answers and data on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any
+
+from readthrough.cli.guard import one_line
+from readthrough.types import Answer, Coverage, SkippedFile, place
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from readthrough.cli.flags import Common
+    from readthrough.cli.progress import ProgressView
+
+MAX_WIDTH = 100
+
+
+class Screen:
+    """The two output streams of one command, under its flags."""
+
+    def __init__(self, flags: Common) -> None:
+        from rich.console import Console
+
+        self._flags = flags
+        if isinstance(sys.stdout, TextIOWrapper):
+            # Lone surrogates stand in file names and broken texts; written as \udcXX they are also right in JSON.
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
+        options["no_color"] = True if flags.no_color else None  # None: as NO_COLOR says
+        self._out: Console = Console(**options)
+        self._err: Console = Console(stderr=True, **options)
+
+    def progress(self) -> ProgressView:
+        """A view of progress on standard error."""
+        from readthrough.cli.progress import ProgressView
+
+        return ProgressView(self._err, self._flags.quiet)
+
+    def json(self, value: dict[str, Any], *, one_line: bool = False) -> None:
+        """Print a JSON object on standard output."""
+        indent = None if one_line else 2
+        print(json.dumps(value, ensure_ascii=False, indent=indent), flush=True)  # noqa: T201
+
+    def data(self, line: str, style: str = "") -> None:
+        """Print a line of the result on standard output."""
+        self._out.print(printable(line), style=style)
+
+    def piece(self, text: str) -> None:
+        """Print a piece of streamed text on standard output, at once."""
+        sys.stdout.write(printable(text))
+        sys.stdout.flush()
+
+    def say(self, line: str, *, verbose: int = 0) -> None:
+        """Tell something on standard error, unless --quiet; `verbose` is how many -v it takes."""
+        if not self._flags.quiet and self._flags.verbose >= verbose:
+            self._err.print(printable(line), style="dim")
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        """Print rows on standard output in columns, the first of them as wide as it must be."""
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+        for row in rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            self.data("  ".join(cells).rstrip())
+
+    def evidence(self, answer: Answer) -> None:
+        """Print the quotes an answer stands on, and where each is."""
+        for number, item in enumerate(answer.evidence, 1):
+            self.data("")
+            self.quote(number, item.quote, place(item))
+
+    def quote(self, number: int, text: str, where: str) -> None:
+        """Print one numbered quote and its place."""
+        width = max(20, min(self._out.width, MAX_WIDTH) - 4)
+        label = f"{number:>2}. "
+        words = " ".join(text.split())
+        for line in textwrap.wrap(f"“{words}”", width, initial_indent=label, subsequent_indent="    "):
+            self.data(line)
+        self.data(f"    {where}", style="dim")
+
+    def skipped(self, files: Sequence[SkippedFile]) -> None:
+        """Name the files that were not read; errors are said even with --quiet."""
+        for file in files:
+            self._err.print(one_line(f"skipped {file.path}: {file.reason}"), style="yellow")
+
+    def account(self, answer: Answer) -> None:
+        """Say what an answer rests on and what it cost."""
+        parts = [coverage_line(answer.coverage)]
+        if answer.confidence is not None:
+            parts.append(f"confidence {answer.confidence:.2f}")
+        parts.append(f"{answer.usage.seconds:.1f} s")
+        self.say("; ".join(parts))
+        if answer.stopped:
+            self.say(f"stopped early: {answer.stopped}")
+        usage = answer.usage
+        self.say(
+            f"{answer.workflow} with {answer.model} ({answer.plan}): {usage.calls} calls, {usage.prompt_tokens:,} prompt "
+            f"tokens ({usage.cached_tokens:,} cached), {usage.completion_tokens:,} written; run {answer.run}",
+            verbose=1,
+        )
+
+
+def coverage_line(coverage: Coverage) -> str:
+    """The ledger as a sentence: `read 3,120 of 61,000 tokens; gisted 400; not looked at 57,480`."""
+    parts = [f"read {coverage.read + coverage.retrieved:,} of {coverage.tokens:,} tokens"]
+    others = {
+        "compressed": coverage.compressed,
+        "gisted": coverage.gisted,
+        "passed over": coverage.skipped,
+        "not looked at": coverage.unread,
+    }
+    parts += [f"{name} {tokens:,}" for name, tokens in others.items() if tokens]
+    return "; ".join(parts)
+
+
+def printable(text: str) -> str:
+    """`text` without characters that could drive a terminal (a document may hold escape sequences)."""
+    return "".join(char if char in "\n\t" or char >= " " and not "\x7f" <= char <= "\x9f" else "�" for char in text)

@@ -1,0 +1,51 @@
+"""From a spec, `name` or `{name: {field: value}}`, to a part of the catalogue with its options set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from readthrough.catalogue import find, unknown
+from readthrough.errors import ConfigError
+
+
+def split(spec: object, what: str = "part") -> tuple[str, dict[str, Any]]:
+    """The name and the options of a spec.
+
+    Raises:
+        ConfigError: `spec` is neither a name nor one name with its options.
+    """
+    if isinstance(spec, str):
+        return spec, {}
+    if isinstance(spec, Mapping) and len(spec) == 1:
+        name, options = next(iter(spec.items()))
+        if isinstance(name, str) and (options is None or isinstance(options, Mapping)):
+            return name, dict(options or {})
+    raise ConfigError(f"{what}: expected a name or {{name: {{option: value}}}}, not {spec!r:.80}")
+
+
+def build(point: str, spec: object, options: Mapping[str, Any] | None = None) -> Any:
+    """The part of `point` that `spec` names, made with its options; `options` win over the spec's own.
+
+    Raises:
+        UnknownNameError: no such part, or it has no such option; the message names the nearest.
+        ConfigError: an option's value does not fit.
+    """
+    what = point.removesuffix("s")
+    name, values = split(spec, what)
+    part = find(point, name)
+    values |= options or {}
+    known = [field.name for field in dataclasses.fields(part) if field.init]
+    for option in values:
+        if option not in known:
+            raise unknown(f"option of {what} {name!r}", option, known)
+    try:
+        return TypeAdapter(part).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(key) for key in (name, *first["loc"]))
+        message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        raise ConfigError(f"{where} = {first['input']!r:.80}: {message}") from error
