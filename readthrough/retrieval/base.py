@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import sqlite3
+
     import numpy as np
 
 
@@ -37,8 +39,26 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class Index(Protocol):
-    """Finds chunks for a query."""
+    """Finds chunks for a query. Made as `IndexClass(corpus)`, with its options as keywords after it."""
 
     def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, score), best first; `among` names the documents to search."""
+        ...
+
+
+class Corpus(Protocol):
+    """What an index searches: the chunks of one question's documents. A `Shelf` is one."""
+
+    embedder: Embedder
+
+    def connection(self) -> sqlite3.Connection:
+        """The calling thread's connection to the library, for reading."""
+        ...
+
+    def chunk_ids(self, among: Sequence[str] | None = None) -> np.ndarray:
+        """The chunk ids of the documents `among` (None: of all), ascending, int64."""
+        ...
+
+    def nearest(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
+        """The `k` of `chunk_ids` nearest to a unit `vector` `[dimensions]` by cosine, best first."""
         ...

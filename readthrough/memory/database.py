@@ -1,0 +1,150 @@
+"""The SQLite file of the library: one connection a thread, one writer at a time, typed errors."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from readthrough.errors import LibraryError
+from readthrough.memory.schema import migrate
+from readthrough.types import Event
+
+BUSY_SECONDS = 600.0
+"""How long a writer waits for another. Transactions are short: only a hung process takes this long."""
+
+PRAGMAS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = NORMAL",  # with WAL a power cut loses the last transactions, never the file
+    "PRAGMA temp_store = MEMORY",
+)
+
+
+class Database:
+    """The file `path`, opened, brought to this schema version, and moved aside where it is beyond reading."""
+
+    def __init__(self, path: Path, on_event: Callable[[Event], None] | None = None) -> None:
+        """Open or create.
+
+        Raises:
+            LibraryError: it cannot be read or written, or is of a newer version.
+        """
+        self.path = path
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        with guard(path), exclusive(path.with_suffix(".lock")):
+            try:
+                self._prepare()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+                    raise
+                self.close()
+                aside = _move_aside(path)
+                self._prepare()
+                if on_event:
+                    note = f"{path} was damaged ({error}): moved to {aside.name}; files are indexed again when asked"
+                    on_event(Event("warning", 0, note=note))
+
+    def _prepare(self) -> None:
+        if not self.path.exists():
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = self.connection()
+        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrate(connection, str(self.path))
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+    def connection(self) -> sqlite3.Connection:
+        """The calling thread's connection. Statements outside `write` commit by themselves."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            with self._lock:
+                self._opened.append(connection)
+            for pragma in PRAGMAS:
+                connection.execute(pragma)
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is kept, or (on any exception, Ctrl-C too) nothing.
+
+        Raises:
+            LibraryError: the disk is full, cannot be written, or the file is damaged.
+        """
+        connection = self.connection()
+        with guard(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close every thread's connection. Calling it twice is fine."""
+        with self._lock:
+            opened, self._opened = self._opened, []
+        self._local = threading.local()
+        for connection in opened:
+            connection.close()
+
+
+@contextmanager
+def guard(path: Path) -> Iterator[None]:
+    """Turn the errors of SQLite and of the disk into LibraryError that names `path`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LibraryError(f"the library cannot be used: {error}", path=str(path), hint=_advice(error)) from error
+    except OSError as error:
+        where = str(error.filename or path)
+        reason = error.strerror or str(error)
+        raise LibraryError(f"the library cannot be used: {reason}", path=where, hint=_advice(error)) from error
+
+
+def _advice(error: Exception) -> str:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "full" in str(error):
+        return "free some space or choose another folder with --home; what was indexed before is kept"
+    if isinstance(error, sqlite3.DatabaseError) and _is_damage(error):
+        return "run `readthrough library check`, then ask again"
+    return "check the folder's permissions and disk, or choose another with --home"
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, which other processes wait for; a killed process lets go of it."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename a damaged file, with its write-ahead log, to the first free `<name>.damaged-<n>`."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    os.rename(path, aside)
+    for suffix in ("-wal", "-shm"):
+        companion = path.with_name(path.name + suffix)
+        if companion.exists():
+            os.rename(companion, aside.with_name(aside.name + suffix))
+    return aside

@@ -1,0 +1,82 @@
+"""The tables of the library, and the steps from an older schema to this one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from readthrough.errors import LibraryError
+from readthrough.retrieval import keywords
+
+TABLES = (
+    # one loaded file: `id` is the SHA-256 of its bytes, `loading` how they became text, `text` is zlib of UTF-8
+    """CREATE TABLE documents (
+        key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, loading TEXT NOT NULL, kind TEXT NOT NULL,
+        encoding TEXT, language TEXT, characters INTEGER NOT NULL, text BLOB NOT NULL, pages TEXT NOT NULL,
+        sections TEXT NOT NULL, added REAL NOT NULL, used REAL NOT NULL, UNIQUE (id, loading))""",
+    # where a document was found, and what the file looked like then
+    """CREATE TABLE files (
+        path TEXT PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE, loading TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
+        inode INTEGER NOT NULL, seen_ns INTEGER NOT NULL)""",
+    "CREATE INDEX files_document ON files (document)",
+    # a document as one chunker split it
+    """CREATE TABLE splits (
+        key INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
+        chunker TEXT NOT NULL, UNIQUE (document, chunker))""",
+    # AUTOINCREMENT: the id of a deleted chunk never comes back, so a dead vector can never pass for a live one
+    """CREATE TABLE chunks (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, split INTEGER NOT NULL REFERENCES splits ON DELETE CASCADE,
+        position INTEGER NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL, terms INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (split, position))""",
+    """CREATE TABLE chunk_tokens (
+        chunk INTEGER NOT NULL REFERENCES chunks ON DELETE CASCADE, tokenizer TEXT NOT NULL, tokens INTEGER NOT NULL,
+        PRIMARY KEY (chunk, tokenizer)) WITHOUT ROWID""",
+    # the manifest of the vector files: `name` is the SHA-256 of the file
+    """CREATE TABLE segments (
+        name TEXT PRIMARY KEY, embedder TEXT NOT NULL, dimensions INTEGER NOT NULL, count INTEGER NOT NULL)""",
+    """CREATE TABLE vectors (
+        chunk INTEGER NOT NULL REFERENCES chunks ON DELETE CASCADE, embedder TEXT NOT NULL,
+        segment TEXT NOT NULL REFERENCES segments, PRIMARY KEY (chunk, embedder)) WITHOUT ROWID""",
+    "CREATE INDEX vectors_segment ON vectors (segment)",
+    *keywords.TABLES,
+)
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in TABLES:
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
+"""Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring the library to this version, all steps in one transaction.
+
+    Raises:
+        LibraryError: the library was written by a newer version.
+    """
+    if _version(connection, path) == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in MIGRATIONS[_version(connection, path) :]:
+            step(connection)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(MIGRATIONS):
+        raise LibraryError(
+            f"the library has schema version {version}, this readthrough knows {len(MIGRATIONS)}",
+            path=path,
+            hint="update readthrough, or use another folder with --home",
+        )
+    return version

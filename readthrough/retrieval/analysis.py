@@ -1,0 +1,70 @@
+"""From text to the terms that keyword search counts. Index and query go through the same function.
+
+SQLite's own FTS5 tokeniser does the work: words of letters and digits, case and accents folded, English endings
+stemmed. It takes a run of Chinese or Japanese for one word, and `loadPages` too, so such text is prepared first.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+TOKENIZER = "porter unicode61 remove_diacritics 2"
+"""The FTS5 tokeniser of the keyword index. Changing it, or `prepare`, needs a migration that indexes again."""
+
+# Han, kana (with the prolonged sound mark) and Hangul: scripts whose words stand without spaces, or with endings
+_UNSPACED = re.compile(
+    "[\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f]+"
+)
+_CAMEL = re.compile(r"\w*[a-z][A-Z]\w*")
+_CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def prepare(text: str) -> str:
+    """`text` with the terms that FTS5 would not find by itself set apart by spaces.
+
+    Runs of Chinese, Japanese and Korean become their characters and their overlapping pairs, compound
+    identifiers (`loadPages`) are followed by their parts, and wide or narrow forms become the usual ones.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
+        text = _UNSPACED.sub(lambda match: f" {_grams(match.group())} ", text)
+    return _CAMEL.sub(lambda match: f"{match.group()} {_CAMEL_BOUNDARY.sub(' ', match.group())}", text)
+
+
+def _grams(run: str) -> str:
+    pairs = (run[index : index + 2] for index in range(len(run) - 1))
+    return " ".join([*run, *pairs])
+
+
+class Analyzer:
+    """Shows the terms that the keyword index makes of a text, by the same tokeniser. Safe to share by threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._scratch = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._scratch.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='{TOKENIZER}')")
+        self._scratch.execute("CREATE VIRTUAL TABLE seen USING fts5vocab(words, 'instance')")
+
+    def terms(self, text: str) -> list[str]:
+        """The terms of `text` in order, with repeats."""
+        rows = self._analyse([prepare(text)], "SELECT term FROM seen ORDER BY offset")
+        return [term for (term,) in rows]
+
+    def lengths(self, prepared: Sequence[str]) -> list[int]:
+        """How many terms each of the `prepared` texts has."""
+        counts = dict(self._analyse(prepared, "SELECT doc, count(*) FROM seen GROUP BY doc"))
+        return [counts.get(index, 0) for index in range(len(prepared))]
+
+    def _analyse(self, prepared: Sequence[str], question: str) -> list[tuple[Any, ...]]:
+        with self._lock:
+            self._scratch.execute("BEGIN")
+            try:
+                self._scratch.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", enumerate(prepared))
+                return self._scratch.execute(question).fetchall()
+            finally:
+                self._scratch.execute("ROLLBACK")

@@ -1,0 +1,66 @@
+"""BM25 over SQLite FTS5: the library's keyword index, scored over the documents of the question alone.
+
+Robertson and Zaragoza 2009, https://doi.org/10.1561/1500000019, in Lucene's variant (equation 2 of Kamphuis et al.
+2020, https://doi.org/10.1007/978-3-030-45442-5_4):
+
+    score = sum over terms of  ln(1 + (N - df + 0.5) / (df + 0.5)) * tf / (tf + k1 * (1 - b + b * length / mean length))
+
+Differs from the paper: N, df and the mean length are those of the documents asked about, not of the whole store
+(FTS5's own bm25() uses the whole table, so a score would depend on what else the library holds).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from readthrough.retrieval.analysis import Analyzer
+from readthrough.retrieval.base import Corpus
+
+
+class BM25Index:
+    """Keyword search, exact, in any language that FTS5 or pairs of characters can split into words."""
+
+    def __init__(self, corpus: Corpus, *, k1: float = 1.5, b: float = 0.75) -> None:
+        self._corpus = corpus
+        self._analyzer = Analyzer()
+        self._k1 = k1
+        self._b = b
+
+    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+        """The `k` best chunks as (chunk id, score); only chunks that hold a term of the query."""
+        chunk_ids = self._corpus.chunk_ids(among)
+        weights = Counter(self._analyzer.terms(query))
+        if not len(chunk_ids) or not weights:
+            return []
+        lengths = self._lengths(chunk_ids)
+        norms = self._k1 * (1 - self._b + self._b * lengths / max(float(lengths.mean()), 1.0))
+        scores = np.zeros(len(chunk_ids))
+        for term, weight in weights.items():
+            rows, frequencies = self._postings(term, chunk_ids)
+            if len(rows):
+                idf = np.log1p((len(chunk_ids) - len(rows) + 0.5) / (len(rows) + 0.5))
+                scores[rows] += weight * idf * frequencies / (frequencies + norms[rows])
+        best = np.argsort(-scores, kind="stable")[:k]
+        return [(int(chunk_ids[row]), float(scores[row])) for row in best if scores[row] > 0]
+
+    def _lengths(self, chunk_ids: np.ndarray) -> np.ndarray:
+        """The lengths in terms of the chunks, in their order, float64."""
+        first, last = int(chunk_ids[0]), int(chunk_ids[-1])
+        select = "SELECT id, terms FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
+        found = np.array(self._corpus.connection().execute(select, (first, last)).fetchall(), dtype=np.int64)
+        lengths: np.ndarray = found[np.searchsorted(found[:, 0], chunk_ids), 1].astype(np.float64)
+        return lengths
+
+    def _postings(self, term: str, chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where in `chunk_ids` the term stands, and how often in each."""
+        first, last = int(chunk_ids[0]), int(chunk_ids[-1])
+        select = "SELECT doc, count(*) FROM word_uses WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
+        found = np.array(
+            self._corpus.connection().execute(select, (term, first, last)).fetchall(), dtype=np.int64
+        ).reshape(-1, 2)
+        rows = np.searchsorted(chunk_ids, found[:, 0])
+        inside = chunk_ids[rows] == found[:, 0]  # never past the end: every row is at most the last chunk's
+        return rows[inside], found[inside, 1].astype(np.float64)

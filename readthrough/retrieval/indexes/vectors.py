@@ -1,0 +1,26 @@
+"""Search by meaning: the exact cosine of the query's vector with every chunk's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from readthrough.retrieval.base import Corpus
+from readthrough.retrieval.embedding import embed_texts
+
+
+class VectorIndex:
+    """Vector search, exact, over the FAISS files of the library."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+
+    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+        """The `k` nearest chunks as (chunk id, cosine).
+
+        Raises:
+            MissingExtraError: faiss is not installed.
+        """
+        chunk_ids = self._corpus.chunk_ids(among)
+        if not query.strip() or not len(chunk_ids):
+            return []
+        return self._corpus.nearest(embed_texts(self._corpus.embedder, [query])[0], k, chunk_ids)
