@@ -171,7 +171,7 @@ def _write_tokenizer(metadata: dict[str, Any], out: Path) -> None:
     from transformers import Qwen2Tokenizer
 
     tokens, kinds = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
-    merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
+    merges: Any = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
     vocabulary = {token: index for index, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind == 1}
     added = {
         index: AddedToken(tokens[index], special=kind == _CONTROL_TOKEN, normalized=False)

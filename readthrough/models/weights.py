@@ -94,7 +94,7 @@ EMBEDDED = {
             bytes=90_868_376,
             sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
             window_tokens=256,
-            extra="embedded-small",
+            extra="embedder",
             task="embedding",
         ),
     )
