@@ -19,9 +19,13 @@ READING = "Reading and models"
 PATHS = typer.Argument(metavar="PATH...", help="Files, folders, or - for standard input.", show_default=False)
 
 
-def complete(point: str) -> Callable[[str], list[str]]:
-    """Shell completion over the catalogue names of `point`."""
-    return lambda start: [name for name in names(point) if name.startswith(start)]
+def complete(known: Callable[[], list[str]]) -> Callable[[str], list[str]]:
+    """Shell completion over the names that `known` returns."""
+
+    def completions(incomplete: str) -> list[str]:
+        return [name for name in known() if name.startswith(incomplete)]
+
+    return completions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,9 @@ class Texts(Common):
     index: Annotated[
         str | None,
         typer.Option(
-            help="Index: hybrid, bm25 or vectors.", autocompletion=complete("indexes"), rich_help_panel=READING
+            help="Index: hybrid, bm25 or vectors.",
+            autocompletion=complete(lambda: names("indexes")),
+            rich_help_panel=READING,
         ),
     ] = None
 
@@ -67,7 +73,7 @@ class Asking(Texts):
     workflow: Annotated[
         str | None,
         typer.Option(
-            help="Workflow that answers.", autocompletion=complete("workflows"), rich_help_panel=READING
+            help="Workflow that answers.", autocompletion=complete(lambda: names("workflows")), rich_help_panel=READING
         ),
     ] = None
     device: Annotated[
@@ -105,7 +111,7 @@ def command(
 def _signature(flags: type[Common]) -> inspect.Signature:
     """A function's signature with a parameter for each field, a command's own before the inherited ones."""
     hints = get_type_hints(flags, include_extras=True)
-    own = set(vars(flags)["__annotations__"])
+    own = inspect.get_annotations(flags)
     ordered = sorted(fields(flags), key=lambda field: field.name not in own)
     return inspect.Signature(
         [

@@ -18,6 +18,7 @@ from readthrough.errors import ReadthroughError
 if TYPE_CHECKING:
     from readthrough.cli.flags import Common
 
+PARTIAL = 3
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 

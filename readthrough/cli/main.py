@@ -19,11 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (ask, search, index, listing):
+for module in (ask, search, index, library, models, listing, config):
     module.register(app)
-app.add_typer(library.app, name="library")
-app.add_typer(models.app, name="models")
-app.add_typer(config.app, name="config")
 
 
 def _version(wanted: bool) -> None:

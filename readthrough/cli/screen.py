@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from readthrough.cli.guard import one_line
-from readthrough.types import Answer, Coverage, SkippedFile, place
+from readthrough.types import Answer, Coverage, Event, SkippedFile, place
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from readthrough.cli.progress import ProgressView
 
 MAX_WIDTH = 100
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Screen:
@@ -35,16 +39,26 @@ class Screen:
         options["no_color"] = True if flags.no_color else None  # None: as NO_COLOR says
         self._out: Console = Console(**options)
         self._err: Console = Console(stderr=True, **options)
+        self._view: ProgressView | None = None
+        self._streamed: list[str] = []
 
-    def progress(self) -> ProgressView:
-        """A view of progress on standard error."""
+    @contextmanager
+    def progress(self) -> Iterator[None]:
+        """Show on standard error, while this lasts, the events that `on_event` gets."""
         from readthrough.cli.progress import ProgressView
 
-        return ProgressView(self._err, self._flags.quiet)
+        with ProgressView(self._err, self._flags.quiet) as self._view:
+            yield
+        self._view = None
 
-    def json(self, value: dict[str, Any], *, one_line: bool = False) -> None:
-        """Print a JSON object on standard output."""
-        indent = None if one_line else 2
+    def on_event(self, event: Event) -> None:
+        """Hand an event to the progress that is shown now, if any."""
+        if self._view is not None:
+            self._view(event)
+
+    def json(self, value: dict[str, Any], *, compact: bool = False) -> None:
+        """Print a JSON object on standard output, on one line where `compact`."""
+        indent = None if compact else 2
         print(json.dumps(value, ensure_ascii=False, indent=indent), flush=True)  # noqa: T201
 
     def data(self, line: str, style: str = "") -> None:
@@ -53,8 +67,17 @@ class Screen:
 
     def piece(self, text: str) -> None:
         """Print a piece of streamed text on standard output, at once."""
+        if self._view is not None:
+            self._view.stop()  # the two would write over each other on a terminal
+        self._streamed.append(text)
         sys.stdout.write(printable(text))
         sys.stdout.flush()
+
+    def take_streamed(self) -> str:
+        """What `piece` printed since this was last asked."""
+        text = "".join(self._streamed)
+        self._streamed.clear()
+        return text
 
     def say(self, line: str, *, verbose: int = 0) -> None:
         """Tell something on standard error, unless --quiet; `verbose` is how many -v it takes."""
@@ -99,8 +122,9 @@ class Screen:
             self.say(f"stopped early: {answer.stopped}")
         usage = answer.usage
         self.say(
-            f"{answer.workflow} with {answer.model} ({answer.plan}): {usage.calls} calls, {usage.prompt_tokens:,} prompt "
-            f"tokens ({usage.cached_tokens:,} cached), {usage.completion_tokens:,} written; run {answer.run}",
+            f"{answer.workflow} with {answer.model} ({answer.plan}): {usage.calls} calls, "
+            f"{usage.prompt_tokens:,} tokens read ({usage.cached_tokens:,} of them cached), "
+            f"{usage.completion_tokens:,} written; run {answer.run}",
             verbose=1,
         )
 
@@ -120,4 +144,4 @@ def coverage_line(coverage: Coverage) -> str:
 
 def printable(text: str) -> str:
     """`text` without characters that could drive a terminal (a document may hold escape sequences)."""
-    return "".join(char if char in "\n\t" or char >= " " and not "\x7f" <= char <= "\x9f" else "�" for char in text)
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,223 @@
+"""The Python interface: `read` texts into a Book, and ask it. The command line uses nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Unpack
+
+from readthrough.config import Overrides, Settings, load_settings
+from readthrough.errors import UsageError
+from readthrough.types import Answer, Document, Event, Hit, SkippedFile
+
+if TYPE_CHECKING:
+    from readthrough.memory.library import Library
+    from readthrough.memory.runs import RunLog
+    from readthrough.memory.shelf import Shelf
+    from readthrough.models.base import ModelBackend
+
+OnEvent = Callable[[Event], None]
+OnText = Callable[[str], None]
+
+
+def read(
+    *paths: str | Path, stdin: bytes | None = None, on_event: OnEvent | None = None, **overrides: Unpack[Overrides]
+) -> Book:
+    """Read files and folders into a Book; what the library already has is not indexed again.
+
+    Args:
+        paths: files and folders; `-` stands for `stdin`.
+        stdin: bytes to read as a document, where `paths` names `-`.
+        on_event: hears of progress.
+        overrides: settings that win over environment and files (see `readthrough.config.Settings`). `model` may
+            also be a ModelBackend or a LangChain chat model.
+
+    Raises:
+        UsageError: no path was given.
+        InputError: a path is missing, or nothing readable is left of all that was given.
+        ConfigError: a setting is wrong.
+        LibraryError: the library cannot be read or written.
+    """
+    if not paths:
+        raise UsageError("there is no text to read", hint="name a file or a folder")
+    model = overrides.get("model")
+    backend = None if model is None or isinstance(model, str | dict) else model
+    if backend is not None:
+        overrides["model"] = None
+    loaded = load_settings(overrides)
+    library = open_library(loaded.settings)
+    try:
+        shelf = library.shelve(
+            [str(path) for path in paths],
+            encoding=loaded.settings.encoding,
+            stdin=stdin,
+            vectors=loaded.settings.index != "bm25",
+            on_event=on_event,
+        )
+    except BaseException:
+        library.close()
+        raise
+    return Book(library, shelf, loaded.settings, model=backend, on_event=on_event)
+
+
+def open_library(settings: Settings) -> Library:
+    """The library in the folder that the settings name.
+
+    Raises:
+        LibraryError: it cannot be opened.
+    """
+    from readthrough.memory.library import Library
+
+    return Library.open(settings.home)
+
+
+class Book:
+    """Texts that were read: ask them, search them. Made by `read`; close it, or use it in a `with`."""
+
+    def __init__(
+        self,
+        library: Library,
+        shelf: Shelf,
+        settings: Settings,
+        *,
+        model: Any = None,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        self._library = library
+        self._shelf = shelf
+        self._settings = settings
+        self._given_model = model
+        self._on_event = on_event
+        self._model: ModelBackend | None = None
+        self._runs: RunLog | None = None
+        self._lock = threading.Lock()
+
+    def ask(
+        self,
+        question: str,
+        choices: Sequence[str] | None = None,
+        workflow: str | dict[str, Any] | None = None,
+        on_text: OnText | None = None,
+        **options: Any,
+    ) -> Answer:
+        """Answer a question from these texts.
+
+        Args:
+            question: the question.
+            choices: the options of a multiple-choice question; the answer is one of them.
+            workflow: a name, or `{name: {option: value}}`; the settings' workflow where left out.
+            on_text: hears the answer piece by piece as it is written.
+            options: options of the workflow; an unknown one is an error.
+
+        Raises:
+            UsageError: the question is empty, or there are fewer than two choices.
+            ConfigError: an unknown workflow or option.
+            ModelError: the model or endpoint failed.
+        """
+        from readthrough.agents.base import Question, Services
+        from readthrough.spec import build
+
+        asked = Question(question.strip(), tuple(choices) if choices is not None else None)
+        flow = build("workflows", workflow or self._settings.workflow, options)
+        with self._lock:  # one model, one answer at a time
+            services = Services(
+                model=self.model, shelf=self._shelf, runs=self._run_log(), on_event=self._on_event, on_text=on_text
+            )
+            answer: Answer = flow.run(asked, services)
+        return answer
+
+    async def aask(
+        self,
+        question: str,
+        choices: Sequence[str] | None = None,
+        workflow: str | dict[str, Any] | None = None,
+        on_text: OnText | None = None,
+        **options: Any,
+    ) -> Answer:
+        """`ask` without blocking the event loop; `on_text` is called from another thread."""
+        return await asyncio.to_thread(self.ask, question, choices, workflow, on_text, **options)
+
+    def search(self, query: str, k: int = 10) -> list[Hit]:
+        """The `k` chunks that fit `query` best, best first.
+
+        Raises:
+            UsageError: the query is empty, or `k` is not positive.
+            ConfigError: the settings name an unknown index.
+        """
+        if not query.strip():
+            raise UsageError("the query is empty")
+        if k < 1:
+            raise UsageError(f"k = {k}: at least one hit must be asked for")
+        with self._lock:
+            return list(self._shelf.search(query, k, self._settings.index))
+
+    @property
+    def model(self) -> ModelBackend:
+        """The model, opened on first use and shared by all questions."""
+        if self._model is None:
+            self._model = _open_model(self._given_model, self._settings, self._on_event)
+        return self._model
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """The documents that were read."""
+        return tuple(self._shelf.documents)
+
+    @property
+    def skipped(self) -> tuple[SkippedFile, ...]:
+        """The files that were not read, and why."""
+        return tuple(self._shelf.skipped)
+
+    @property
+    def text(self) -> str:
+        """The whole text; several documents follow each other with an empty line between."""
+        return "\n\n".join(document.text for document in self.documents)
+
+    def close(self) -> None:
+        """Give back the model (unless it was handed over ready), the run log and the library."""
+        if self._model is not None and self._model is not self._given_model:
+            self._model.close()
+        if self._runs is not None:
+            self._runs.close()
+        self._library.close()
+        self._model = self._runs = None
+
+    def __enter__(self) -> Book:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        characters = sum(len(document.text) for document in self.documents)
+        return f"<Book: {len(self.documents)} documents, {characters:,} characters>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<li>{escape(item.path)} <small>{escape(item.kind)}, {len(item.text):,} characters</small></li>"
+            for item in self.documents
+        )
+        lost = "".join(f"<li>{escape(file.path)}: {escape(file.reason)}</li>" for file in self.skipped)
+        return f"<div><ul>{rows}</ul>{f'<p>Skipped</p><ul>{lost}</ul>' if lost else ''}</div>"
+
+    def _run_log(self) -> RunLog:
+        if self._runs is None:
+            from readthrough.memory.runs import RunLog
+
+            self._runs = RunLog(self._settings.home / "runs.sqlite")
+        return self._runs
+
+
+def _open_model(given: Any, settings: Settings, on_event: OnEvent | None) -> ModelBackend:
+    from readthrough.models.base import ModelBackend
+    from readthrough.models.open import open_model
+
+    if isinstance(given, ModelBackend):
+        return given
+    return open_model(given or settings.model)

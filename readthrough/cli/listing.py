@@ -1,0 +1,70 @@
+"""`readthrough list KIND`."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from readthrough import catalogue
+from readthrough.cli.flags import Common, command, complete
+from readthrough.cli.screen import Screen
+from readthrough.types import SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListFlags(Common):
+    """Flags of `list`."""
+
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help=f"One of: {', '.join(catalogue.points())}.",
+            autocompletion=complete(catalogue.points),
+            show_default=False,
+        ),
+    ]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, ListFlags, "list")(list_parts)
+
+
+def list_parts(flags: ListFlags) -> None:
+    """List the parts of a kind: loaders, chunkers, indexes, models, workflows, ..."""
+    screen = Screen(flags)
+    parts = {name: summary(_target(flags.kind, name)) for name in catalogue.names(flags.kind)}
+    if flags.json:
+        rows = [{"name": name, "summary": line} for name, line in parts.items()]
+        screen.json({"schema": SCHEMA_VERSION, "kind": flags.kind, "parts": rows})
+    else:
+        screen.table([[name, line] for name, line in parts.items()])
+
+
+def _target(point: str, name: str) -> str:
+    if name in catalogue.PARTS[point]:
+        return catalogue.PARTS[point][name]
+    return next(entry.value for entry in entry_points(group=f"readthrough.{point}") if entry.name == name)
+
+
+def summary(target: str) -> str:
+    """The first docstring line of `module:Class`, read from the source: importing it could take seconds, or fail."""
+    module, _, attribute = target.partition(":")
+    try:
+        spec = find_spec(module)
+    except ImportError as error:
+        return f"(broken: {error})"
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return f"(broken: there is no module {module})"
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return f"(broken: {module} has no {attribute})"
