@@ -24,9 +24,15 @@ class LoadLimits:
     memory_bytes: int = 2 * 1024 * 1024 * 1024
 
 
+DEFAULT_LIMITS = LoadLimits()
+
+
 @runtime_checkable
 class Loader(Protocol):
-    """Reads one kind of file into a Document with exact places."""
+    """Reads one kind of file into a Document with exact places.
+
+    Built as `Loader(limits=LoadLimits, encoding=None or the name of the encoding that the user gave)`.
+    """
 
     suffixes: tuple[str, ...]
     """File endings that this loader reads, lower case with the dot."""

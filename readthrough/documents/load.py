@@ -1,0 +1,262 @@
+"""Load one file, or many: the loader is chosen by suffix and content, risky formats go to the sandbox."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from readthrough import catalogue
+from readthrough.documents.base import DEFAULT_LIMITS, Loader, LoadLimits
+from readthrough.documents.folder import walk
+from readthrough.documents.languages import language_of
+from readthrough.documents.sandbox import Sandbox
+from readthrough.errors import ConfigError, DocumentError, EmptyShelfError, InputError, MissingPathError
+from readthrough.types import Document, Event, SkippedFile
+
+STDIN = "-"
+HEAD_BYTES = 4096
+OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+OnEvent = Callable[[Event], None]
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    limits: LoadLimits = DEFAULT_LIMITS,
+    encoding: str | None = None,
+    sandbox: Sandbox | None = None,
+) -> Document:
+    """Read one file.
+
+    Args:
+        path: the file.
+        name: the path to show to people; `path` itself when left out.
+        limits: bounds on size, memory and time.
+        encoding: the text encoding, when detecting it is not wanted.
+        sandbox: the process for risky formats; one is made for this call when left out.
+
+    Raises:
+        MissingPathError: there is no such file, or it may not be read.
+        DocumentError: it cannot be read as a document; the message is the reason.
+        ConfigError: `encoding` is not the name of a text encoding.
+    """
+    file = Path(path)
+    name = name if name is not None else display_name(file)
+    head = _head(file, name)
+    loader = _choose(file.name, head, name)
+    try:
+        if not loader.isolated:
+            return build(loader, limits, encoding).load(file, name)
+        if sandbox is not None:
+            return sandbox.load(loader, file, name, encoding)
+        with Sandbox(limits) as own:
+            return own.load(loader, file, name, encoding)
+    except OSError as error:
+        raise DocumentError(f"cannot be read: {error.strerror or error}", path=name) from error
+
+
+def load_bytes(
+    data: bytes, name: str = STDIN, *, limits: LoadLimits = DEFAULT_LIMITS, encoding: str | None = None
+) -> Document:
+    """Read a document from memory, such as standard input; the loader is chosen by `name` and content.
+
+    Raises:
+        DocumentError: as `load`.
+    """
+    if not data:
+        raise DocumentError("empty: nothing came in", path=name)
+    with tempfile.TemporaryDirectory(prefix="readthrough-") as folder:
+        file = Path(folder) / ("input" + Path(name).suffix)
+        file.write_bytes(data)
+        return load(file, name=name, limits=limits, encoding=encoding)
+
+
+def load_all(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    limits: LoadLimits = DEFAULT_LIMITS,
+    encoding: str | None = None,
+    stdin: BinaryIO | None = None,
+    on_event: OnEvent | None = None,
+) -> Iterator[Document | SkippedFile]:
+    """Read files and whole folders, one document after the other; `-` is standard input.
+
+    A file that is named must be readable. In a folder what cannot be read comes as a SkippedFile, and the
+    rest is read. A file that is reached twice is read once.
+
+    Raises:
+        MissingPathError: at once, before anything is read: a path does not exist.
+        InputError: while reading: a named file cannot be read, or (EmptyShelfError) nothing could be.
+    """
+    for path in paths:
+        if str(path) != STDIN:
+            _require(Path(path), display_name(path))
+    return _load_each([Path(path) for path in paths], _Reader(limits, encoding, stdin), on_event)
+
+
+class _Reader:
+    """How to read one path: the settings of `load_all`."""
+
+    def __init__(self, limits: LoadLimits, encoding: str | None, stdin: BinaryIO | None) -> None:
+        self.limits = limits
+        self._encoding = encoding
+        self._stdin = stdin
+
+    def read(self, path: Path, sandbox: Sandbox, named: bool) -> Document | SkippedFile:
+        """The document at `path`; when it was not `named`, what cannot be read comes as a SkippedFile."""
+        if str(path) == STDIN:
+            return self._read_stdin()
+        try:
+            return load(path, limits=self.limits, encoding=self._encoding, sandbox=sandbox)
+        except InputError as error:
+            if named:
+                raise
+            return SkippedFile(display_name(path), error.message)
+
+    def _read_stdin(self) -> Document:
+        stream = self._stdin or sys.stdin.buffer
+        data = stream.read(self.limits.file_bytes + 1)
+        if len(data) > self.limits.file_bytes:
+            raise DocumentError(f"larger than the limit of {self.limits.file_bytes:,} bytes", path=STDIN)
+        return load_bytes(data, limits=self.limits, encoding=self._encoding)
+
+
+def _load_each(paths: list[Path], reader: _Reader, on_event: OnEvent | None) -> Iterator[Document | SkippedFile]:
+    named = {path for path in paths if not path.is_dir()}
+    items = list(_distinct(paths))
+    skipped: list[SkippedFile] = []
+    with Sandbox(reader.limits) as sandbox:
+        for index, item in enumerate(items):
+            if on_event is not None:
+                shown = item.path if isinstance(item, SkippedFile) else display_name(item)
+                on_event(Event("load", index, len(items), "files", shown))
+            result = item if isinstance(item, SkippedFile) else reader.read(item, sandbox, item in named)
+            if isinstance(result, SkippedFile):
+                skipped.append(result)
+            yield result
+    if on_event is not None:
+        on_event(Event("load", len(items), len(items), "files"))
+    if len(skipped) == len(items):
+        raise _empty_shelf(paths, skipped)
+
+
+def _distinct(paths: list[Path]) -> Iterator[Path | SkippedFile]:
+    """The files of all paths in the order given, each once."""
+    seen: set[str] = set()
+    for path in paths:
+        for item in walk(path) if path.is_dir() else (path,):
+            if isinstance(item, Path):
+                real = os.path.realpath(item)
+                if real in seen:
+                    continue
+                seen.add(real)
+            yield item
+
+
+def _empty_shelf(paths: list[Path], skipped: list[SkippedFile]) -> EmptyShelfError:
+    given = ", ".join(display_name(path) for path in paths) or "no path"
+    reasons = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:3])
+    more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    hint = f"skipped: {reasons}{more}" if skipped else "is everything in it ignored by .gitignore?"
+    return EmptyShelfError(f"nothing to read in {given}", hint=hint)
+
+
+def display_name(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and stored: bytes that are not UTF-8 are shown as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def build(loader: type[Loader], limits: LoadLimits, encoding: str | None) -> Loader:
+    """An instance of a loader class; see `documents.base.Loader`."""
+    instance: Loader = loader(limits=limits, encoding=encoding)  # type: ignore[call-arg]
+    return instance
+
+
+def _require(path: Path, name: str) -> os.stat_result:
+    """The status of a path that must exist."""
+    try:
+        return path.stat()
+    except PermissionError as error:
+        raise MissingPathError("may not be read: permission denied", path=name) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
+        raise MissingPathError("no such file or folder", path=name, hint=_nearest_hint(path)) from error
+
+
+def _nearest_hint(path: Path) -> str | None:
+    """What there is instead: the nearest name in the deepest folder that exists."""
+    folder, missing = path.parent, path.name
+    while not folder.is_dir() and folder != folder.parent:
+        folder, missing = folder.parent, folder.name
+    try:
+        near = catalogue.nearest(missing, os.listdir(folder))
+    except OSError:
+        return None
+    return f"did you mean {display_name(folder / near)}?" if near else f"nothing like it in {display_name(folder)}"
+
+
+def _head(path: Path, name: str) -> bytes:
+    status = _require(path, name)
+    if stat.S_ISDIR(status.st_mode):
+        raise DocumentError("is a folder, not a file", path=name)
+    if not stat.S_ISREG(status.st_mode):
+        hint = "to read a pipe, give - and let it be standard input"
+        raise DocumentError("not a regular file but a pipe, socket or device", path=name, hint=hint)
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except PermissionError as error:
+        raise MissingPathError("may not be read: permission denied", path=name) from error
+    except OSError as error:
+        raise DocumentError(f"cannot be read: {error.strerror or error}", path=name) from error
+
+
+@lru_cache(maxsize=1)
+def _by_suffix() -> dict[str, type[Loader]]:
+    """Loader classes by suffix.
+
+    Raises:
+        ConfigError: two loaders claim one suffix.
+    """
+    table: dict[str, type[Loader]] = {}
+    for loader_name in catalogue.names("loaders"):
+        loader = catalogue.find("loaders", loader_name)
+        for suffix in loader.suffixes:
+            if suffix in table:
+                raise ConfigError(f"the loaders {table[suffix].__name__} and {loader.__name__} both read {suffix}")
+            table[suffix] = loader
+    return table
+
+
+def _choose(file_name: str, head: bytes, name: str) -> type[Loader]:
+    """The loader for a file: by its suffix, unless its content says that a text suffix is wrong."""
+    by_suffix = _by_suffix()
+    known = by_suffix.get(os.path.splitext(file_name)[1].lower())
+    if known is not None and known.isolated:
+        return known
+    suffix = _sniff(head, name)
+    if suffix is not None and (known is None or suffix != ".html"):
+        return by_suffix[suffix]
+    return known or by_suffix[".py" if language_of(file_name) else ".txt"]
+
+
+def _sniff(head: bytes, name: str) -> str | None:
+    """The suffix that the first bytes speak for, or None."""
+    if head.startswith(b"%PDF-"):
+        return ".pdf"
+    if head.startswith(OLE_MAGIC):
+        return ".docx"
+    if head.startswith(b"PK\x03\x04"):
+        if b"application/epub+zip" in head:
+            return ".epub"
+        if b"word/" in head or b"[Content_Types].xml" in head:
+            return ".docx"
+        raise DocumentError("a zip archive", path=name, hint="unpack it and give the folder")
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower()
+    return ".html" if start.startswith((b"<!doctype html", b"<html")) else None
