@@ -84,7 +84,7 @@ class Document:
     def section_at(self, offset: int) -> str | None:
         """The heading path of the innermost section that holds `offset`, or None."""
         index = bisect_right(self.sections, offset, key=lambda section: section.start) - 1
-        return self.sections[index].title if index >= 0 else None
+        return self.sections[index].title if index >= 0 and offset < self.sections[index].end else None
 
 
 @dataclass(frozen=True, slots=True)
