@@ -1,0 +1,191 @@
+"""The attention function that the engine registers with transformers, and the batch it computes.
+
+A forward pass packs the new tokens of several sequences back to back: no padding, no mask. What belongs to
+whom travels beside the tokens, as a `Batch` in the model's keyword arguments. Each sequence's new tokens see
+themselves causally and everything their sequence holds already; the two are merged by log-sum-exp. A prefix
+that several sequences share is read once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from readthrough.errors import ModelError
+from readthrough.kernels.attention import attend, attend_window
+from readthrough.kernels.merge import merge_lse
+from readthrough.models.local.cache import Block, Sequence
+
+ATTENTION = "readthrough"
+"""The name to give as `attn_implementation`."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """The new tokens of one sequence in a forward pass: rows `start` to `end` of the packed input.
+
+    `sequence` is None for tokens whose KV nobody will read again.
+    """
+
+    sequence: Sequence | None
+    start: int
+    end: int
+
+    @property
+    def rows(self) -> slice:
+        """The segment's rows of the packed input."""
+        return slice(self.start, self.end)
+
+
+@dataclass(slots=True)
+class SharedPart:
+    """The first `tokens` tokens of a block, and the packed rows that read them."""
+
+    block: Block
+    tokens: int
+    rows: slice | torch.Tensor
+
+
+@dataclass
+class Batch:
+    """What one forward pass computes."""
+
+    segments: list[Segment]
+    parts: list[SharedPart]
+    layers_seen: set[int] = field(default_factory=set)
+
+    @classmethod
+    def pack(cls, pieces: Iterable[tuple[Sequence | None, int]]) -> Batch:
+        """Lay the next `tokens` tokens of each sequence back to back."""
+        segments: list[Segment] = []
+        readers: dict[tuple[int, int], tuple[Block, list[Segment]]] = {}
+        for sequence, tokens in pieces:
+            start = segments[-1].end if segments else 0
+            segment = Segment(sequence, start, start + tokens)
+            segments.append(segment)
+            for block, length in sequence.parts if sequence else ():
+                readers.setdefault((id(block), length), (block, []))[1].append(segment)
+        parts = [SharedPart(block, length, _rows(who)) for (_, length), (block, who) in readers.items()]
+        return cls(segments, parts)
+
+
+def _rows(segments: list[Segment]) -> slice | torch.Tensor:
+    if all(before.end == after.start for before, after in pairwise(segments)):
+        return slice(segments[0].start, segments[-1].end)
+    return torch.cat([torch.arange(segment.start, segment.end) for segment in segments])
+
+
+def engine_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    batch: Batch | None = None,
+    **kw: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The function registered as `ATTENTION`.
+
+    Args:
+        module: the attention layer that calls.
+        query: `[1, H, T, D]`, rotated.
+        key: the new keys `[1, Hkv, T, D]`, rotated.
+        value: the new values `[1, Hkv, T, D]`.
+        attention_mask: used without a `batch` only (plain `model.generate`).
+        batch: the pass; None leaves the call to transformers' sdpa.
+        kw: `scaling`, and `sliding_window` where the layer has one, by transformers' contract.
+
+    Returns:
+        The output `[1, T, H, D]` and None.
+
+    Raises:
+        ModelError: the layer asks for something that this attention does not compute.
+    """
+    if batch is None:
+        output: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kw)
+        return output
+    _refuse_unknown(module, kw)
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    batch.layers_seen.add(layer)
+    scaling = kw.get("scaling")
+    scale = float(scaling) if isinstance(scaling, int | float) else float(query.shape[-1] ** -0.5)
+    window = kw.get("sliding_window")
+    q, k, v = query[0], key[0], value[0]
+    out = q.new_empty(q.shape[1], q.shape[0], q.shape[2]).transpose(0, 1)
+    if isinstance(window, int) and any(_exceeds(segment, window) for segment in batch.segments):
+        _windowed(batch, layer, (q, k, v), out, (window, scale))
+    else:
+        _dense(batch, layer, (q, k, v), out, scale)
+    return out.transpose(0, 1).unsqueeze(0), None
+
+
+def _dense(batch: Batch, layer: int, qkv: tuple[torch.Tensor, ...], out: torch.Tensor, scale: float) -> None:
+    q, k, v = qkv
+    lse = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
+    for segment in batch.segments:
+        rows = segment.rows
+        out[:, rows], lse[:, rows] = _own(segment, layer, (q[:, rows], k[:, rows], v[:, rows]), scale)
+    for part in batch.parts:
+        at = part.rows if isinstance(part.rows, slice) else part.rows.to(q.device)
+        keys, values = part.block.read(layer, part.tokens)
+        past = attend(q[:, at], keys, values, causal=False, scale=scale)
+        out[:, at], lse[:, at] = merge_lse([(out[:, at], lse[:, at]), past])
+
+
+def _own(
+    segment: Segment, layer: int, qkv: tuple[torch.Tensor, ...], scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A segment's attention over its sequence's tail and itself, after writing itself there."""
+    q, k, v = qkv
+    if segment.sequence is None:
+        return attend(q, k, v, causal=True, scale=scale)
+    tail = segment.sequence.tail
+    segment.sequence.append(layer, k, v)
+    if q.shape[1] == 1:
+        return attend(q, *tail.read(layer, tail.length + 1), causal=False, scale=scale)
+    own = attend(q, k, v, causal=True, scale=scale)
+    if not tail.length:
+        return own
+    return merge_lse([own, attend(q, *tail.read(layer, tail.length), causal=False, scale=scale)])
+
+
+def _exceeds(segment: Segment, window: int) -> bool:
+    held = segment.sequence.length if segment.sequence else 0
+    return held + segment.end - segment.start > window
+
+
+def _windowed(
+    batch: Batch, layer: int, qkv: tuple[torch.Tensor, ...], out: torch.Tensor, limits: tuple[int, float]
+) -> None:
+    window, scale = limits
+    for segment in batch.segments:
+        q, k, v = (tensor[:, segment.rows] for tensor in qkv)
+        if segment.sequence is not None:
+            segment.sequence.append(layer, k, v)
+            k, v = segment.sequence.gather(layer, k.shape[1])
+        out[:, segment.rows] = attend_window(q, k, v, window_tokens=window, scale=scale)
+
+
+_UNSUPPORTED = ("softcap", "s_aux", "position_bias", "head_mask", "indexer_kwargs")
+
+
+def _refuse_unknown(module: torch.nn.Module, kw: dict[str, object]) -> None:
+    for name in _UNSUPPORTED:
+        if kw.get(name) is not None:
+            raise ModelError(
+                f"{type(module).__name__} asks for attention with {name!r}, which the local engine does not compute",
+                hint="serve this model with another program and name it as openai:MODEL@URL",
+            )
+
+
+def register() -> None:
+    """Make `ATTENTION` known to transformers. Calling it again changes nothing."""
+    AttentionInterface.register(ATTENTION, engine_attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)

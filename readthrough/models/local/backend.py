@@ -1,0 +1,190 @@
+"""The model backend that runs a transformers model in this process."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+
+from readthrough.errors import ConfigError, PromptTooLongError, UsageError
+from readthrough.models.base import Capability, Choice, Completion, Likelihood, ModelBackend, Request
+from readthrough.models.local.drafts import Lookup
+from readthrough.models.local.engine import Engine
+from readthrough.models.local.generation import Limits, Reply, Writer
+from readthrough.models.local.grammar import SchemaGrammar, grammar_tokenizer
+from readthrough.models.local.loading import load
+from readthrough.models.local.prompts import Prompts, Tokens
+from readthrough.models.local.scoring import Question, score
+from readthrough.models.local.text import ReplyText
+from readthrough.models.weights import resolve
+from readthrough.types import Event, Usage
+
+DRAFT_ROWS = 16
+"""The most tokens a decode step when drafts are tried: on a CPU so many cost little more than one."""
+
+_RUNNING = ("running_replies", "running_bytes", "draft_tokens")
+
+
+@dataclass(eq=False)
+class LocalModel(ModelBackend):
+    """A causal language model in this process, by embedded name, folder or hub id.
+
+    Greedy replies are repeatable; nothing is approximated. Calls from several threads take turns.
+
+    Attributes:
+        name: an embedded model's name, a folder with safetensors, or a hub id.
+        dtype: `auto` (the weights' own), `bf16`, `fp16` or `fp32`.
+        device: `auto` (CUDA or MPS where there is one), `cpu`, `cuda` or `mps`.
+        window_tokens: the longest prompt and reply together; 0 takes the model's own, more than that is an error.
+        forward_tokens: the most tokens in one pass; longer prompts take several passes.
+        kept_bytes: how much KV of finished calls is kept, so that a text that is asked about again is not read
+            again; 0 keeps none.
+        running_replies: the most replies written side by side.
+        running_bytes: the most KV that replies written side by side may need (one always runs).
+        draft_tokens: the most tokens that prompt lookup drafts for a step of a greedy reply; 0 turns it off.
+        on_event: hears of progress in the stages `load`, `prefill` and `decode`.
+    """
+
+    name: str = "qwen2.5-coder-1.5b-instruct"
+    dtype: str = "auto"
+    device: str = "auto"
+    window_tokens: int = 0
+    forward_tokens: int = 2048
+    kept_bytes: int = 1 << 30
+    running_replies: int = 16
+    running_bytes: int = 2 << 30
+    draft_tokens: int = 7
+    on_event: Callable[[Event], None] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._check_settings()
+        started = time.perf_counter()
+        loaded = load(resolve(self.name, self.on_event), self.dtype, self.device)
+        if self.window_tokens > loaded.window_tokens:
+            raise ConfigError(
+                f"window_tokens is {self.window_tokens}, {self.name} was made for {loaded.window_tokens}",
+                hint="leave it out to take the model's own",
+            )
+        self.window_tokens = self.window_tokens or loaded.window_tokens
+        self.tokenizer_id = self.name
+        self.capabilities: frozenset[Capability] = frozenset({"logits", "schema", "stream"})
+        self._loaded = loaded
+        self._lock = threading.RLock()
+        self._prompts = Prompts(loaded.tokenizer)
+        self._engine = Engine(loaded, self.forward_tokens, self.kept_bytes, self.on_event)
+        limits = Limits(self.running_replies, self.running_bytes, DRAFT_ROWS, self.draft_tokens)
+        self._writer = Writer(self._engine, limits)
+        self._grammar_tokenizer = cache(lambda: grammar_tokenizer(loaded.tokenizer, loaded.vocabulary))
+        if self.on_event:
+            self.on_event(Event("load", time.perf_counter() - started, unit="seconds", note=self.name))
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answer every request, in order; they are written side by side. See `ModelBackend.complete`.
+
+        A reply ended by `max_tokens` has `finish` "length": with a schema it is then not valid yet.
+        """
+        return self._write(requests, None)
+
+    def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
+        """Complete one request; `on_text` gets whole characters, never a part of a stop string."""
+        return self._write([request], on_text)[0]
+
+    def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
+        """For every request, the probability of each of its options as the reply's beginning.
+
+        Options are scored by logits as whole strings: softmax over the sums of their tokens' log-probabilities.
+
+        Raises:
+            UsageError: the numbers of requests and option lists differ, or a list has no or an empty option.
+            PromptTooLongError: a prompt and its longest option do not fit the window.
+        """
+        if len(requests) != len(options):
+            raise UsageError(f"{len(requests)} requests but {len(options)} lists of options")
+        if any(not given or not all(given) for given in options):
+            raise UsageError("every request needs at least one option, and no option may be empty")
+        found = self._score(list(zip(requests, options, strict=True)))
+        return [Choice(_softmax(question.logprobs), usage) for question, usage in found]
+
+    def likelihood(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[Likelihood]:
+        """log p(continuation | prompt) for each pair. A prompt that many pairs share is computed once.
+
+        Raises:
+            UsageError: the numbers of requests and continuations differ.
+            PromptTooLongError: a prompt and its continuation do not fit the window.
+        """
+        if len(requests) != len(continuations):
+            raise UsageError(f"{len(requests)} requests but {len(continuations)} continuations")
+        found = self._score([(request, [text]) for request, text in zip(requests, continuations, strict=True)])
+        return [Likelihood(question.logprobs[0], len(question.continuations[0]), usage) for question, usage in found]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has by itself."""
+        return self._prompts.count(texts)
+
+    def close(self) -> None:
+        """Drop the KV that is kept. The backend can still be used."""
+        with self._lock:
+            self._engine.kept.clear()
+
+    def _check_settings(self) -> None:
+        least = {"forward_tokens": 1, "running_replies": 1}
+        for setting in ("window_tokens", "forward_tokens", "kept_bytes", *_RUNNING):
+            value = getattr(self, setting)
+            if value < least.get(setting, 0):
+                raise ConfigError(f"{setting} must be at least {least.get(setting, 0)}, got {value}")
+
+    def _write(self, requests: Sequence[Request], on_text: Callable[[str], None] | None) -> list[Completion]:
+        started = time.perf_counter()
+        with self._lock, torch.inference_mode():
+            replies = [self._reply(request, on_text) for request in requests]
+            self._writer.write(replies)
+        seconds = (time.perf_counter() - started) / max(1, len(replies))
+        return [_completion(reply, seconds) for reply in replies]
+
+    def _reply(self, request: Request, on_text: Callable[[str], None] | None) -> Reply:
+        if request.max_tokens < 1 or request.temperature < 0:
+            raise UsageError(
+                f"max_tokens must be at least 1 and temperature not negative, "
+                f"got {request.max_tokens} and {request.temperature}"
+            )
+        prompt = self._prompts.continued(self._prompts.render(request), [])[0]
+        self._check_length(prompt, request.max_tokens)
+        grammar = SchemaGrammar(self._grammar_tokenizer(), request.schema) if request.schema is not None else None
+        text = ReplyText(self._loaded.tokenizer, prompt.tolist(), request.stop)
+        return Reply(request, prompt, text, grammar, Lookup(prompt, request.max_tokens), on_text)
+
+    def _score(self, pairs: Sequence[tuple[Request, Sequence[str]]]) -> list[tuple[Question, Usage]]:
+        started = time.perf_counter()
+        with self._lock, torch.inference_mode():
+            questions = []
+            for request, texts in pairs:
+                prompt, continuations = self._prompts.continued(self._prompts.render(request), texts)
+                self._check_length(prompt, max(map(len, continuations)))
+                questions.append(Question(prompt, continuations))
+            score(self._engine, questions)
+        seconds = (time.perf_counter() - started) / max(1, len(questions))
+        return [(each, Usage(each.prompt_tokens, each.cached_tokens, 0, 1, seconds)) for each in questions]
+
+    def _check_length(self, prompt: Tokens, further_tokens: int) -> None:
+        if len(prompt) + further_tokens > self.window_tokens:
+            raise PromptTooLongError(
+                f"the prompt has {len(prompt)} tokens and {further_tokens} more are to follow, "
+                f"the window of {self.name} is {self.window_tokens}",
+                hint="split the text, or ask for fewer tokens",
+            )
+
+
+def _completion(reply: Reply, seconds: float) -> Completion:
+    usage = Usage(len(reply.prompt), reply.job.cached_tokens, reply.tokens, 1, seconds)
+    return Completion(reply.text.text, reply.finish or "length", usage, reply.logprob)
+
+
+def _softmax(logprobs: Sequence[float]) -> tuple[float, ...]:
+    highest = max(logprobs)
+    weights = [math.exp(value - highest) for value in logprobs]
+    return tuple(weight / sum(weights) for weight in weights)

@@ -1,0 +1,210 @@
+"""The engine: runs packed forward passes, sharing every prefix that is known or common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from readthrough.errors import ModelError
+from readthrough.models.local.attention import Batch, Segment
+from readthrough.models.local.cache import Sequence
+from readthrough.models.local.loading import Loaded
+from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
+from readthrough.models.local.prompts import Tokens
+from readthrough.types import Event
+
+LOGITS_BYTES = 512 << 20
+"""The most bytes of logits that one pass makes."""
+
+Take = Callable[[int, torch.Tensor], None]
+
+
+@dataclass(slots=True)
+class Job:
+    """Tokens to compute, and what to do with the logits.
+
+    Attributes:
+        tokens: all tokens from position 0.
+        first_row: the first token whose logits are wanted; from there on all are.
+        take: called with the offset from `first_row` and logits `[n, V]`, in order, as they are made.
+        sequence: after the run, the KV of all tokens.
+        charged_tokens: tokens of shared prefixes that were computed on this job's account.
+        cached_tokens: after the run, how many tokens did not have to be computed for this job.
+    """
+
+    tokens: Tokens
+    first_row: int
+    take: Take
+    sequence: Sequence = field(default_factory=Sequence)
+    charged_tokens: int = 0
+    cached_tokens: int = 0
+
+
+def _ignore(offset: int, logits: torch.Tensor) -> None:
+    """For tokens whose logits nobody wants."""
+
+
+class Engine:
+    """Computes jobs on one model.
+
+    Args:
+        loaded: the model.
+        forward_tokens: the most tokens in one pass; longer prompts take several.
+        kept_bytes: how much KV of finished sequences to keep for later calls.
+        on_event: hears of progress.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        forward_tokens: int,
+        kept_bytes: int,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.loaded = loaded
+        self.model = loaded.model
+        self.device = loaded.device
+        self.forward_tokens = forward_tokens
+        self.kept = KeptSequences(kept_bytes)
+        self.on_event = on_event or (lambda event: None)
+        width = self.model.dtype.itemsize
+        self.logits_rows = max(1, LOGITS_BYTES // (loaded.vocabulary * width))
+        self._layers = int(self.model.config.get_text_config().num_hidden_layers)
+        # A mask that is four-dimensional already is passed through by transformers: none is built.
+        self._no_mask = torch.empty(1, 1, 0, 0, device=self.device)
+
+    def run(self, jobs: Seq[Job]) -> None:
+        """Compute every job, prefixes that jobs share once. Sequences are kept for later calls."""
+        self._find_kept(jobs)
+        fresh = [job for job in jobs if job.sequence.length < job.first_row]
+        self._compute_shared(fresh)
+        for job in jobs:
+            job.cached_tokens = job.sequence.length - job.charged_tokens
+        self.advance(jobs)
+        for job in jobs:
+            self.kept.add(job.tokens, job.sequence)
+
+    def _find_kept(self, jobs: Seq[Job]) -> None:
+        for job in jobs:
+            kept, length = self.kept.match(job.tokens, job.first_row)
+            job.sequence = (kept or job.sequence).fork(length, reserve_tokens=len(job.tokens) - length)
+
+    def _compute_shared(self, jobs: Seq[Job]) -> None:
+        """Compute the tree of shared prefixes level by level, and fork each job from its longest one."""
+        shared = shared_prefixes([job.tokens for job in jobs], [job.first_row for job in jobs])
+        nodes: list[Job] = []
+        levels: dict[int, list[int]] = {}
+        depth: list[int] = []
+        for index, node in enumerate(shared):
+            depth.append(0 if node.parent is None else depth[node.parent] + 1)
+            levels.setdefault(depth[index], []).append(index)
+            nodes.append(Job(jobs[node.members[0]].tokens[: node.length], node.length, _ignore))
+        for level in sorted(levels):
+            for index in levels[level]:
+                self._start_node(nodes, index, shared[index].parent, [jobs[i] for i in shared[index].members])
+            self.advance([nodes[index] for index in levels[level]])
+            for index in levels[level]:
+                self._fork_members(nodes[index], [jobs[i] for i in shared[index].members])
+
+    def _start_node(self, nodes: list[Job], index: int, parent: int | None, members: list[Job]) -> None:
+        node = nodes[index]
+        known = [job.sequence for job in members]
+        if parent is not None:
+            known.append(nodes[parent].sequence)
+        longest = max(known, key=lambda sequence: sequence.length)
+        length = min(longest.length, len(node.tokens))
+        node.sequence = longest.fork(length, reserve_tokens=len(node.tokens) - length)
+        members[0].charged_tokens += len(node.tokens) - length
+
+    def _fork_members(self, node: Job, members: list[Job]) -> None:
+        for job in members:
+            if job.sequence.length < node.sequence.length:
+                job.sequence = node.sequence.fork(reserve_tokens=len(job.tokens) - node.sequence.length)
+
+    def advance(self, jobs: Seq[Job]) -> None:
+        """Compute what is left of each job, packed into passes of at most `forward_tokens` tokens."""
+        pending = [job for job in jobs if job.sequence.length < len(job.tokens)]
+        total = sum(len(job.tokens) - job.sequence.length for job in pending)
+        done = 0
+        while pending:
+            chosen = self._choose(pending)
+            done += sum(tokens for _, tokens in chosen)
+            self._pass(chosen)
+            pending = [job for job in pending if job.sequence.length < len(job.tokens)]
+            self.on_event(Event("prefill", done, total, "tokens"))
+
+    def _choose(self, pending: Seq[Job]) -> list[tuple[Job, int]]:
+        """The jobs of the next pass with how many tokens of each."""
+        chosen: list[tuple[Job, int]] = []
+        tokens_left, rows_left = self.forward_tokens, self.logits_rows
+        for job in pending:
+            at = job.sequence.length
+            silent = max(0, job.first_row - at)
+            take = min(len(job.tokens) - at, tokens_left, silent + rows_left)
+            if take <= 0:
+                break
+            chosen.append((job, take))
+            tokens_left -= take
+            rows_left -= max(0, take - silent)
+        return chosen
+
+    def _pass(self, chosen: Seq[tuple[Job, int]]) -> None:
+        pieces = [(job.sequence, job.tokens[job.sequence.length : job.sequence.length + take]) for job, take in chosen]
+        silent = [max(0, job.first_row - job.sequence.length) for job, _ in chosen]
+        batch = Batch.pack((sequence, len(tokens)) for sequence, tokens in pieces)
+        starts = [segment.start + quiet for segment, quiet in zip(batch.segments, silent, strict=True)]
+        rows = np.concatenate(
+            [np.arange(start, segment.end) for start, segment in zip(starts, batch.segments, strict=True)]
+        )
+        logits = self.forward(batch, [tokens for _, tokens in pieces], rows)
+        offset = 0
+        for (job, take), quiet in zip(chosen, silent, strict=True):
+            count = max(0, take - quiet)
+            if count:
+                job.take(job.sequence.length + quiet - job.first_row, logits[offset : offset + count])
+                offset += count
+            job.sequence.commit(take)
+
+    def forward(self, batch: Batch, tokens: Seq[Tokens], rows: np.ndarray) -> torch.Tensor:
+        """One pass over a packed batch. Nothing is committed: the caller says how many tokens count.
+
+        Args:
+            batch: the segments.
+            tokens: the new tokens of each segment.
+            rows: the packed rows whose logits are wanted.
+
+        Returns:
+            Logits `[len(rows), V]` in the model's dtype.
+
+        Raises:
+            ModelError: the model does not send its attention through the registered function.
+        """
+        ids = torch.from_numpy(np.concatenate(tokens)).to(self.device)[None]
+        positions = torch.from_numpy(np.concatenate([_positions(segment) for segment in batch.segments]))
+        # At least one row: an empty selection means all of them to transformers.
+        wanted = torch.from_numpy(rows if len(rows) else np.zeros(1, dtype=np.int64))
+        output = self.model(
+            input_ids=ids,
+            position_ids=positions.to(self.device)[None],
+            attention_mask=self._no_mask,
+            use_cache=False,
+            logits_to_keep=wanted.to(self.device),
+            batch=batch,
+        )
+        if len(batch.layers_seen) != self._layers:
+            raise ModelError(
+                f"{type(self.model).__name__} used the engine's attention in {len(batch.layers_seen)} "
+                f"of {self._layers} layers",
+                hint="serve this model with another program and name it as openai:MODEL@URL",
+            )
+        logits: torch.Tensor = output.logits[0]
+        return logits[: len(rows)]
+
+
+def _positions(segment: Segment) -> np.ndarray:
+    first = segment.sequence.length if segment.sequence else 0
+    return np.arange(first, first + segment.end - segment.start)

@@ -1,0 +1,173 @@
+"""Writing replies: many at once, each joining when there is room and leaving when it is finished."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+
+from readthrough.errors import ModelError
+from readthrough.models.base import Request
+from readthrough.models.local.attention import Batch
+from readthrough.models.local.drafts import Lookup
+from readthrough.models.local.engine import Engine, Job
+from readthrough.models.local.grammar import SchemaGrammar
+from readthrough.models.local.prompts import Tokens
+from readthrough.models.local.text import ReplyText
+from readthrough.types import Event
+
+
+@dataclass(slots=True)
+class Reply:
+    """One reply being written."""
+
+    request: Request
+    prompt: Tokens
+    text: ReplyText
+    grammar: SchemaGrammar | None
+    seen: Lookup
+    on_text: Callable[[str], None] | None = None
+    job: Job = field(init=False)
+    tokens: int = 0
+    logprob: float = 0.0
+    finish: Literal["stop", "length"] | None = None
+
+    def __post_init__(self) -> None:
+        self.job = Job(self.prompt, len(self.prompt) - 1, lambda offset, logits: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much runs at once.
+
+    running: the most replies; kv_bytes: the most KV their prompts and replies may need together (one always
+    runs); rows: the most tokens a step when drafts are tried; draft_tokens: the most drafted for a reply.
+    """
+
+    running: int
+    kv_bytes: int
+    rows: int
+    draft_tokens: int
+
+
+class Writer:
+    """Writes replies on an engine."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self.engine = engine
+        self.limits = limits
+        config = engine.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._token_bytes: int = 2 * config.num_hidden_layers * heads * width * engine.model.dtype.itemsize
+
+    def write(self, replies: Seq[Reply]) -> None:
+        """Write every reply to its end."""
+        waiting = deque(replies)
+        running: list[Reply] = []
+        done = 0
+        while waiting or running:
+            joining = self._admit(waiting, running)
+            if joining:
+                self._begin(joining)
+                running += joining
+            else:
+                self._step(running)
+            for reply in running:
+                if reply.finish:
+                    done += 1
+                    self.engine.kept.add(reply.seen.tokens, reply.job.sequence)
+                    self.engine.on_event(Event("decode", done, len(replies), "replies"))
+            running = [reply for reply in running if not reply.finish]
+
+    def _needs_bytes(self, reply: Reply) -> int:
+        return (len(reply.prompt) + reply.request.max_tokens) * self._token_bytes
+
+    def _admit(self, waiting: deque[Reply], running: Seq[Reply]) -> list[Reply]:
+        joining: list[Reply] = []
+        room = self.limits.kv_bytes - sum(map(self._needs_bytes, running))
+        while waiting and len(running) + len(joining) < self.limits.running:
+            needed = self._needs_bytes(waiting[0])
+            if needed > room and (running or joining):
+                break
+            room -= needed
+            joining.append(waiting.popleft())
+        return joining
+
+    def _begin(self, joining: Seq[Reply]) -> None:
+        first: dict[int, torch.Tensor] = {}
+        for index, reply in enumerate(joining):
+            reply.job.take = _keeper(first, index)
+        self.engine.run([reply.job for reply in joining])
+        for index, reply in enumerate(joining):
+            self._accept(reply, first[index], [])
+
+    def _step(self, running: Seq[Reply]) -> None:
+        drafts = [self._draft(reply, len(running)) for reply in running]
+        pieces = [np.append(reply.seen.tokens[-1:], draft) for reply, draft in zip(running, drafts, strict=True)]
+        batch = Batch.pack((reply.job.sequence, len(piece)) for reply, piece in zip(running, pieces, strict=True))
+        logits = self.engine.forward(batch, pieces, np.arange(batch.segments[-1].end))
+        for reply, draft, segment in zip(running, drafts, batch.segments, strict=True):
+            used = self._accept(reply, logits[segment.rows], draft.tolist())
+            reply.job.sequence.commit(used)
+
+    def _draft(self, reply: Reply, running: int) -> Tokens:
+        room = min(self.limits.draft_tokens, self.limits.rows // running - 1)
+        room = min(room, reply.request.max_tokens - reply.tokens - 1)
+        if room <= 0 or reply.request.temperature or reply.grammar:
+            return reply.seen.tokens[:0]
+        return reply.seen.draft(room)
+
+    def _accept(self, reply: Reply, logits: torch.Tensor, draft: Seq[int]) -> int:
+        """Take tokens from logits `[1 + len(draft), V]` as long as the draft foresaw them; how many rows counted."""
+        wide = logits.float()
+        norms = wide.logsumexp(-1)
+        greedy = None if reply.request.temperature or reply.grammar else wide.argmax(-1).tolist()
+        for row in range(len(draft) + 1):
+            token = greedy[row] if greedy else self._pick(reply, wide[row])
+            self._push(reply, token, float(wide[row, token] - norms[row]))
+            if reply.finish or row == len(draft) or draft[row] != token:
+                break
+        return row + 1
+
+    def _pick(self, reply: Reply, logits: torch.Tensor) -> int:
+        if reply.grammar:
+            allowed = reply.grammar.allowed(len(logits), logits.device)
+            logits = logits.masked_fill(~allowed, -torch.inf)
+        if not reply.request.temperature:
+            return int(logits.argmax())
+        return int(torch.multinomial((logits / reply.request.temperature).softmax(-1), 1))
+
+    def _push(self, reply: Reply, token: int, logprob: float) -> None:
+        if not math.isfinite(logprob):
+            raise ModelError("the model computed no number for its next token", hint="try dtype fp32")
+        reply.tokens += 1
+        reply.logprob += logprob
+        reply.seen.push(token)
+        if reply.grammar:
+            reply.grammar.push(token)
+        if token in self.engine.loaded.eos_ids:
+            reply.finish = "stop"
+        else:
+            reply.text.push(token)
+            if reply.text.stopped or (reply.grammar and reply.grammar.done):
+                reply.finish = "stop"
+            elif reply.tokens >= reply.request.max_tokens:
+                reply.finish = "length"
+        if reply.finish:
+            reply.text.finish()
+        if reply.on_text and (piece := reply.text.ready(finished=reply.finish is not None)):
+            reply.on_text(piece)
+
+
+def _keeper(found: dict[int, torch.Tensor], index: int) -> Callable[[int, torch.Tensor], None]:
+    def keep(offset: int, logits: torch.Tensor) -> None:
+        found[index] = logits.clone()
+
+    return keep

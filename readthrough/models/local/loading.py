@@ -1,0 +1,175 @@
+"""Loading a causal language model and its tokenizer from a folder, and refusing those the engine cannot run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as progress
+
+from readthrough.errors import ConfigError, ModelError, WeightsError
+from readthrough.models.local.attention import ATTENTION, register
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+LAYER_TYPES = ("full_attention", "sliding_attention")
+_ELSEWHERE = "serve this model with another program and name it as openai:MODEL@URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready to run: weights, tokenizer, the ids that end a reply, the longest input."""
+
+    model: Any
+    tokenizer: Any
+    eos_ids: frozenset[int]
+    window_tokens: int
+    vocabulary: int
+    device: torch.device
+
+
+def load(folder: Path, dtype: str = "auto", device: str = "auto") -> Loaded:
+    """Load the model in `folder` (config.json, safetensors, tokenizer). Runs no code from the folder.
+
+    Args:
+        folder: a folder as `save_pretrained` writes it.
+        dtype: `auto` (the weights' own), `bf16`, `fp16` or `fp32`.
+        device: `auto` (CUDA or MPS where there is one), `cpu`, `cuda` or `mps`.
+
+    Raises:
+        ConfigError: an unknown dtype or device, or a device that is not there.
+        WeightsError: files are missing or broken.
+        ModelError: the model has parts that the engine does not compute; the message names them.
+    """
+    target = pick_device(device)
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ConfigError(f"unknown dtype {dtype!r}", hint=f"known: auto, {', '.join(DTYPES)}")
+    settings = _read_config(folder)
+    kind = _model_class(folder, settings)
+    register()
+    try:
+        config = kind.config_class.from_pretrained(folder, local_files_only=True)
+        check_supported(config, folder)
+        with _quiet():
+            model = kind.from_pretrained(
+                folder,
+                config=config,
+                dtype=DTYPES.get(dtype, "auto"),
+                attn_implementation=ATTENTION,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+        tokenizer = _tokenizer(folder)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"cannot load the model: {error}", path=str(folder)) from error
+    model = model.to(target).eval().requires_grad_(False)
+    return describe(model, tokenizer)
+
+
+def describe(model: Any, tokenizer: Any) -> Loaded:
+    """What the engine needs to know about a model whose attention is `ATTENTION`."""
+    text_config = model.config.get_text_config()
+    eos: set[int] = set()
+    # a model that emits its padding token has nothing more to say; some configs name only one of its ends
+    given = getattr(model.generation_config, "eos_token_id", None)
+    for found in (given, tokenizer.eos_token_id, tokenizer.pad_token_id):
+        eos.update([found] if isinstance(found, int) else found or [])
+    return Loaded(
+        model=model,
+        tokenizer=tokenizer,
+        eos_ids=frozenset(eos),
+        window_tokens=int(getattr(text_config, "max_position_embeddings", 0) or 2048),
+        vocabulary=int(text_config.vocab_size),
+        device=model.device,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: an unknown name, or a device that is not there.
+    """
+    if name not in DEVICES:
+        raise ConfigError(f"unknown device {name!r}", hint=f"known: {', '.join(DEVICES)}")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    if not there[name]:
+        raise ConfigError(f"no {name} device here", hint="use device 'cpu' or 'auto'")
+    return torch.device(name)
+
+
+def check_supported(config: Any, folder: Path) -> None:
+    """Raise ModelError where a model's layers are more than plain causal (or sliding-window) attention."""
+    text = config.get_text_config()
+    problems = [f"{kind} layers" for kind in sorted({*(getattr(text, "layer_types", None) or ())} - {*LAYER_TYPES})]
+    if getattr(text, "attn_logit_softcapping", None):
+        problems.append("soft-capped attention")
+    if getattr(text, "num_kv_shared_layers", 0):
+        problems.append("layers that share their KV")
+    if getattr(text, "is_encoder_decoder", False):
+        problems.append("an encoder")
+    rope = getattr(text, "rope_parameters", None) or {}
+    scalings = {str(entry.get("rope_type")) for entry in (rope, *rope.values()) if isinstance(entry, dict)}
+    problems += [f"{kind} rope scaling" for kind in sorted(scalings & {"dynamic", "longrope"})]
+    if problems:
+        raise ModelError(
+            f"the local engine does not compute {' and '.join(problems)} ({text.model_type})",
+            path=str(folder),
+            hint=_ELSEWHERE,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own progress bar: progress is the caller's to show."""
+    shown = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            progress.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"cannot read config.json: {error}", path=str(folder)) from error
+    if not isinstance(settings, dict):
+        raise WeightsError("config.json holds no object", path=str(folder))
+    return settings
+
+
+def _model_class(folder: Path, settings: dict[str, Any]) -> Any:
+    """The class named in config.json, imported alone: the automatic classes import every family they know."""
+    transformers = importlib.import_module("transformers")
+    for name in settings.get("architectures") or ():
+        kind = getattr(transformers, name, None)
+        if kind is None or not name.endswith(("ForCausalLM", "LMHeadModel")):
+            continue
+        if not getattr(kind, "_supports_attention_backend", False):
+            raise ModelError(f"{name} does not take an attention function", path=str(folder), hint=_ELSEWHERE)
+        return kind
+    raise ModelError(
+        f"no causal language model is named in config.json (architectures: {settings.get('architectures')})",
+        path=str(folder),
+        hint="transformers has no such class without running code from the folder, which is never done",
+    )
+
+
+def _tokenizer(folder: Path) -> Any:
+    transformers = importlib.import_module("transformers")
+    if (folder / "tokenizer.json").exists():
+        return transformers.PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

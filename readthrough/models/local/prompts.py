@@ -1,0 +1,132 @@
+"""From requests to tokens: the chat template, and continuations tokenised where they stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import TemplateError
+
+from readthrough.errors import ModelError, UsageError
+from readthrough.models.base import Message, Request
+
+Tokens = npt.NDArray[np.int64]
+
+
+class Prompts:
+    """Renders and tokenises for one tokenizer.
+
+    A tokenizer cuts text at its special tokens before anything else, so what follows the last one can be
+    tokenised apart from what precedes it. That makes it cheap to tokenise many continuations of a long prompt.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        ordered = sorted(special, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._encode_head = lru_cache(maxsize=64)(self._encode_one)
+        self._splits = self._splits_at_special(ordered)
+
+    def render(self, request: Request) -> str:
+        """The whole prompt of a request as text, `prefill` included.
+
+        Raises:
+            UsageError: the request has no messages.
+            ModelError: the model's chat template refuses the messages.
+        """
+        if not request.messages:
+            raise UsageError("a request needs at least one message")
+        if not self.tokenizer.chat_template:
+            return self._plain(request)
+        try:
+            text = self._template(request.messages)
+        except TemplateError:
+            try:
+                text = self._template(without_system(request.messages))
+            except TemplateError as error:
+                raise ModelError(f"the chat template refuses these messages: {error}") from error
+        return text + self.defuse(request.prefill)
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """The tokens of texts that carry their special tokens already."""
+        if not texts:
+            return []
+        found = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        return [np.asarray(ids, dtype=np.int64) for ids in found]
+
+    def continued(self, prompt: str, continuations: Sequence[str]) -> tuple[Tokens, list[Tokens]]:
+        """A prompt and its continuations, tokenised as whole strings.
+
+        Returns:
+            The tokens that the prompt and all of prompt + continuation begin with (the prompt's own, unless a
+            continuation's first letters merge with the prompt's last), and for each continuation the tokens
+            that follow them.
+        """
+        head, tail = self._split(prompt)
+        base = self._encode_head(head)
+        tails = self.encode([tail, *(tail + self.defuse(text) for text in continuations)])
+        common = min((common_length(tails[0], other) for other in tails[1:]), default=len(tails[0]))
+        return np.concatenate([base, tails[0][:common]]), [other[common:] for other in tails[1:]]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has by itself."""
+        return [len(tokens) for tokens in self.encode([self.defuse(text) for text in texts])]
+
+    def defuse(self, text: str) -> str:
+        """The text with a zero-width space in every special token that is spelled out in it.
+
+        A document that holds `<|im_end|>` must not end a turn. Text without such strings comes back as it is.
+        """
+        if self._special is None:
+            return text
+        return self._special.sub(lambda match: match[0][0] + "\u200b" + match[0][1:], text)
+
+    def _template(self, messages: Sequence[Message]) -> str:
+        turns = [{"role": message.role, "content": self.defuse(message.content)} for message in messages]
+        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _plain(self, request: Request) -> str:
+        names = {"system": "System", "user": "User", "assistant": "Assistant"}
+        turns = "".join(f"{names[message.role]}: {self.defuse(message.content)}\n\n" for message in request.messages)
+        lead = "" if request.prefill.startswith((" ", "\n")) or not request.prefill else " "
+        return (self.tokenizer.bos_token or "") + turns + "Assistant:" + lead + self.defuse(request.prefill)
+
+    def _encode_one(self, text: str) -> Tokens:
+        return self.encode([text])[0]
+
+    def _split(self, prompt: str) -> tuple[str, str]:
+        """The prompt up to its last special token, and the rest."""
+        ends = [match.end() for match in self._special.finditer(prompt)] if self._special and self._splits else []
+        cut = ends[-1] if ends else 0
+        return prompt[:cut], prompt[cut:]
+
+    def _splits_at_special(self, special: Sequence[str]) -> bool:
+        """Whether this tokenizer treats what follows a special token as a text of its own."""
+        tails = ("A", " A", "\nA", "assistant\n(A")
+        pairs = [(token, token + tail, tail) for token in special for tail in tails]
+        return all(
+            np.array_equal(np.concatenate(self.encode([token, tail])), self._encode_one(both))
+            for token, both, tail in pairs
+        )
+
+
+def without_system(messages: Sequence[Message]) -> list[Message]:
+    """The messages with the system turns put before the first user turn, for templates that know no system."""
+    system = [message.content for message in messages if message.role == "system"]
+    rest = [message for message in messages if message.role != "system"]
+    if system and rest:
+        rest[0] = Message(rest[0].role, "\n\n".join([*system, rest[0].content]))
+    return rest
+
+
+def common_length(a: Tokens, b: Tokens) -> int:
+    """How many tokens two sequences have in common from the start."""
+    size = min(len(a), len(b))
+    different = np.flatnonzero(a[:size] != b[:size])
+    return int(different[0]) if len(different) else size
