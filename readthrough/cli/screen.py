@@ -52,8 +52,10 @@ class Screen:
         self._view = None
 
     def on_event(self, event: Event) -> None:
-        """Hand an event to the progress that is shown now, if any."""
-        if self._view is not None:
+        """Hand an event to the progress that is shown now, if any; say a warning in any case."""
+        if event.stage == "warning":
+            self._err.print(one_line(f"warning: {event.note}"), style="yellow")
+        elif self._view is not None:
             self._view(event)
 
     def json(self, value: dict[str, Any], *, compact: bool = False) -> None:
