@@ -1,0 +1,59 @@
+"""Finding passages: several queries fused into one ranking, and the model's own weighing of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from readthrough.agents.base import Question, Services
+from readthrough.agents.passages import unwrap
+from readthrough.agents.queries import named_spans, search_queries
+from readthrough.models.base import Message, Request
+from readthrough.retrieval.indexes.hybrid import fuse
+from readthrough.types import Event
+
+if TYPE_CHECKING:
+    from readthrough.memory.shelf import Shelf
+
+QUESTION_ABOUT = "{text}\n\nWrite a question about this text."
+QUESTION_ALONE = "Write a question."
+
+_MANY_DOCUMENTS = 50
+
+
+def find_chunks(shelf: Shelf, question: Question, index: str, most: int) -> list[int]:
+    """The ids of the `most` chunks that fit the question best, best first.
+
+    Where the question names a section's heading in quotes, only chunks of that section are found.
+    """
+    within = _named_chunks(shelf, question.text)
+    depth = most if within is None else len(shelf.chunk_ids())
+    lists = []
+    for query in search_queries(question):
+        hits = shelf.search(query, depth, index)
+        lists.append(([(hit.chunk.id, hit.score) for hit in hits if within is None or hit.chunk.id in within], 1.0))
+    return [chunk for chunk, _ in fuse(lists)[:most]]
+
+
+def _named_chunks(shelf: Shelf, question: str) -> set[int] | None:
+    """The chunks of the sections that the question names in quotes, None where it names none."""
+    if len(shelf.documents) > _MANY_DOCUMENTS:
+        return None
+    named: set[int] = set()
+    for entry in shelf.documents:
+        for start, end in named_spans(question, shelf.document(entry.id)):
+            named |= {chunk.id for chunk in shelf.chunks(entry.id) if chunk.start < end and chunk.end > start}
+    return named or None
+
+
+def weigh(services: Services, question: str, chunks: Sequence[int]) -> dict[int, float]:
+    """How much each chunk raises the question: mean log p(question | chunk) less mean log p(question).
+
+    Zero means that the chunk says nothing about the question. Needs a model with logits.
+    """
+    texts = [QUESTION_ABOUT.format(text=unwrap(chunk.text)) for chunk in services.shelf.get(list(chunks))]
+    requests = [Request((Message("user", text),)) for text in [QUESTION_ALONE, *texts]]
+    services.emit(Event("weigh", 0, len(chunks), "passages"))
+    alone, *given = services.likelihood(requests, [question] * len(requests))
+    services.emit(Event("weigh", len(chunks), len(chunks), "passages"))
+    return {chunk: score.mean - alone.mean for chunk, score in zip(chunks, given, strict=True)}

@@ -1,0 +1,67 @@
+"""Passages: how chunks are shown to a model, and how they are put together into windows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from readthrough.types import Chunk
+
+_WRAPPED = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=[^\s\d*•>|#=-])")
+
+
+def unwrap(text: str) -> str:
+    """Prose with its hard-wrapped lines joined; blank lines, lists, tables and headings stay as they are."""
+    return _WRAPPED.sub(" ", text.strip())
+
+
+def numbered(texts: Iterable[str]) -> str:
+    """Texts as numbered passages, `[1] ...`, a blank line between two."""
+    return "\n\n".join(f"[{number}] {text}" for number, text in enumerate(texts, 1))
+
+
+def in_reading_order(chunks: Iterable[Chunk], documents: Sequence[str]) -> list[Chunk]:
+    """Chunks by document (in the order of `documents`), then by position, each once."""
+    rank = {document: position for position, document in enumerate(documents)}
+    unique = {chunk.id: chunk for chunk in chunks}
+    return sorted(unique.values(), key=lambda chunk: (rank[chunk.document], chunk.start))
+
+
+def within_budget(ids: Iterable[int], tokens: Mapping[int, int], budget_tokens: int) -> list[int]:
+    """The first of `ids`, in order, that fit the budget together; one that does not fit is passed over."""
+    kept: list[int] = []
+    left = budget_tokens
+    for chunk in ids:
+        if tokens[chunk] <= left and chunk not in kept:
+            kept.append(chunk)
+            left -= tokens[chunk]
+    return kept
+
+
+def windows(ids: Sequence[int], tokens: Mapping[int, int], window_tokens: int) -> list[list[int]]:
+    """Consecutive ids packed into as few windows as an in-order fill gives; every id is in exactly one.
+
+    The windows are then evened out, so that the last is not a small remainder.
+
+    Raises:
+        ValueError: one chunk alone is larger than the window.
+    """
+    largest = max((tokens[chunk] for chunk in ids), default=0)
+    if largest > window_tokens:
+        raise ValueError(f"a chunk has {largest} tokens, the window {window_tokens}")
+    greedy = _fill(ids, tokens, window_tokens)
+    total = sum(tokens[chunk] for chunk in ids)
+    even = _fill(ids, tokens, min(window_tokens, -(-total // max(1, len(greedy))) + largest))
+    return even if len(even) <= len(greedy) else greedy
+
+
+def _fill(ids: Sequence[int], tokens: Mapping[int, int], window_tokens: int) -> list[list[int]]:
+    filled: list[list[int]] = []
+    left = 0
+    for chunk in ids:
+        if not filled or tokens[chunk] > left:
+            filled.append([])
+            left = window_tokens
+        filled[-1].append(chunk)
+        left -= tokens[chunk]
+    return filled

@@ -1,0 +1,60 @@
+"""From a question to what is looked for: search queries, and the parts of a document that the question names."""
+
+from __future__ import annotations
+
+import re
+
+from readthrough.agents.base import Question
+from readthrough.documents.sentences import sentence_spans
+from readthrough.types import Document
+
+_QUOTED = re.compile(r"[\"“«„]([^\"“”«»„]{3,120})[\"”»]")
+_LEAD = re.compile(r"^[^.?!]{0,80}:\s+(?=\S)")
+_VERBATIM = re.compile(
+    r"\b(highlight|quote|cite|extract|copy|word for word|verbatim|exact (?:words|wording|text|passage|clause|sentence)"
+    r"|which (?:clause|sentence|passage|paragraph))\b",
+    re.IGNORECASE,
+)
+_MIN_WORDS = 4
+
+
+def search_queries(question: Question) -> list[str]:
+    """The question whole (with its choices), then its sentences and quoted phrases where it has several.
+
+    A long question buries what it asks for: a sentence or a quoted phrase on its own often finds the passage.
+    """
+    whole = " ".join([question.text, *(question.choices or ())])
+    parts = [question.text[start:end] for start, end in sentence_spans(question.text)]
+    parts = [_LEAD.sub("", part) for part in parts]
+    queries = [whole, *(part for part in parts if len(part.split()) >= _MIN_WORDS), *_QUOTED.findall(question.text)]
+    return list(dict.fromkeys(query.strip() for query in queries if query.strip()))
+
+
+def wants_quote(question: str) -> bool:
+    """Whether the question asks for the text's own words rather than for an answer."""
+    return _VERBATIM.search(question) is not None
+
+
+def named_spans(question: str, document: Document) -> list[tuple[int, int]]:
+    """The spans of the sections whose heading the question names in quotes, widened over their subsections."""
+    asked = {_fold(phrase) for phrase in _QUOTED.findall(question)}
+    spans = []
+    for number, section in enumerate(document.sections):
+        if not asked & {_fold(heading) for heading in (*section.path[-1:], *_titles(section.path[-1]))}:
+            continue
+        end = section.end
+        for later in document.sections[number + 1 :]:
+            if later.path[: len(section.path)] != section.path:
+                break
+            end = max(end, later.end)
+        spans.append((section.start, end))
+    return spans
+
+
+def _titles(heading: str) -> list[str]:
+    """A heading without its number or label: `STORY 1: LOST` -> `LOST`."""
+    return [part for part in re.split(r"[:.—–-]\s+", heading)[1:] if part.strip()]
+
+
+def _fold(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))

@@ -1,0 +1,25 @@
+"""Quoting: the sentences of some passages that raise a question most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from readthrough.agents.base import Services
+from readthrough.agents.finding import QUESTION_ABOUT
+from readthrough.agents.passages import unwrap
+from readthrough.agents.pointers import Sentence, sentences
+from readthrough.models.base import Request
+from readthrough.types import Chunk
+
+
+def best_sentences(services: Services, question: str, passages: Sequence[Chunk], most: int) -> list[Sentence]:
+    """The `most` sentences with the highest query likelihood, in reading order. Needs a model with logits."""
+    among = sentences(passages)
+    texts = {chunk.document: services.shelf.document(chunk.document).text for chunk in passages}
+    requests = [
+        Request.user(QUESTION_ABOUT.format(text=unwrap(texts[sentence.document][sentence.start : sentence.end])))
+        for sentence in among
+    ]
+    scores = services.likelihood(requests, [question] * len(requests))
+    best = sorted(range(len(among)), key=lambda at: -scores[at].mean)[:most]
+    return [among[at] for at in sorted(best)]

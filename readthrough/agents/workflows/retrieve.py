@@ -1,0 +1,225 @@
+"""Retrieve: find passages by keywords and vectors, let the model weigh them, answer from those that count.
+
+The default workflow. Passages are weighed by query likelihood, log p(question | passage) less log p(question):
+Sachan et al., "Improving Passage Retrieval with Zero-Shot Question Generation", arXiv 2204.07496.
+
+Differs from the paper: the question's own likelihood is taken off, so that one threshold serves all questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+
+from readthrough.agents.answering import NOT_STATED, Reply, answer_from, stated
+from readthrough.agents.base import Question, Services, Workflow, ledger
+from readthrough.agents.finding import find_chunks, weigh
+from readthrough.agents.passages import in_reading_order, numbered, unwrap, within_budget
+from readthrough.agents.pointers import Sentence, point, sentences
+from readthrough.agents.queries import wants_quote
+from readthrough.agents.quoting import best_sentences
+from readthrough.errors import PromptTooLongError
+from readthrough.models.base import Request
+from readthrough.types import Answer, Chunk, Event, Evidence
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+    from langgraph.runtime import Runtime
+
+MATERIAL = """Read these passages.
+
+{passages}"""
+
+WHICH_PASSAGE = """{material}
+
+Question: {question}
+Which passage answers the question? Reply with its number."""
+
+
+class State(TypedDict, total=False):
+    """What travels between nodes: chunk ids, their weights, decisions, the reply."""
+
+    question: str
+    choices: list[str] | None
+    candidates: list[int]
+    weighed: dict[int, float]
+    passages: list[int]
+    stated: float
+    spans: list[tuple[str, int, int, list[int]]]
+    reply: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Retrieve(Workflow):
+    """Finds passages, has the model weigh them, answers from them, and abstains when they do not say.
+
+    Attributes:
+        index: the index to search, by its name in the catalogue.
+        candidates: how many chunks the index is asked for.
+        passage_tokens: the most tokens of passages that the model reads at once.
+        neighbours: how many chunks before and after the best ones are read with them.
+        weigh: how many candidates are weighed by query likelihood when the first look is not enough.
+        abstain_below: the probability that the passages state the answer, below which the answer is refused.
+        evidence_ratio: passages at least this probable beside the most probable one are evidence.
+        quotes: how many sentences answer a question that asks for the text's own words.
+        quote_passages: from how many passages these are taken.
+    """
+
+    name: ClassVar[str] = "retrieve"
+
+    index: str = "hybrid"
+    candidates: int = 40
+    passage_tokens: int = 1200
+    neighbours: int = 0
+    weigh: int = 24
+    abstain_below: float = 0.5
+    evidence_ratio: float = 0.3
+    quotes: int = 1
+    quote_passages: int = 3
+
+    def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
+        """Nodes: find, read (look and decide), weigh (deeper, once), answer or quote or abstain."""
+        from langgraph.graph import END, START, StateGraph
+
+        graph = StateGraph(State, context_schema=Services)
+        for name, node in {
+            "find": self._find,
+            "read": self._read,
+            "weigh": self._weigh,
+            "answer": self._answer,
+            "quote": self._quote,
+            "abstain": self._abstain,
+        }.items():
+            graph.add_node(name, node)
+        graph.add_edge(START, "find")
+        graph.add_conditional_edges("find", self._after_find, ["read", "weigh"])
+        graph.add_conditional_edges("read", self._after_read, ["weigh", "answer", "abstain"])
+        graph.add_conditional_edges("weigh", self._after_weigh, ["read", "quote"])
+        for last in ("answer", "quote", "abstain"):
+            graph.add_edge(last, END)
+        return graph.compile()
+
+    def conclude(self, state: dict[str, Any], question: Question, services: Services) -> Answer:
+        """The reply with its quotes; what was weighed and not read is skipped, what was read is retrieved."""
+        reply = Reply(**state["reply"])
+        spans = [tuple(span) for span in state.get("spans", [])]
+        documents = {document: services.shelf.document(document) for document, *_ in spans}
+        evidence = tuple(
+            Evidence.cut(documents[document], start, end, supports) for document, start, end, supports in spans
+        )
+        return Answer(
+            question=question.text,
+            choices=question.choices,
+            answer=reply.text,
+            abstained=reply.abstained,
+            confidence=reply.confidence,
+            evidence=evidence,
+            coverage=ledger(services, retrieved=state.get("passages", []), skipped=list(state.get("weighed", {}))),
+        )
+
+    def _find(self, state: State, runtime: Runtime[Services]) -> State:
+        services = runtime.context
+        found = find_chunks(services.shelf, _question(state), self.index, self.candidates)
+        services.emit(Event("find", len(found), len(found), "passages"))
+        return {"candidates": found, "weighed": {}}
+
+    def _after_find(self, state: State, runtime: Runtime[Services]) -> str:
+        return "weigh" if self._quotes(state, runtime.context) else "read"
+
+    def _quotes(self, state: State, services: Services) -> bool:
+        return not state.get("choices") and wants_quote(state["question"]) and "logits" in services.model.capabilities
+
+    def _read(self, state: State, runtime: Runtime[Services]) -> State:
+        """Look at the best passages and decide whether they state the answer."""
+        services = runtime.context
+        weighed = state["weighed"]
+        ranked = sorted(weighed, key=lambda chunk: -weighed[chunk]) if weighed else state["candidates"]
+        passages = self._passages(services, ranked)
+        material = self._material(services, passages)
+        return {"passages": [chunk.id for chunk in passages], "stated": stated(services, material, _question(state))}
+
+    def _after_read(self, state: State, runtime: Runtime[Services]) -> str:
+        if state["stated"] >= self.abstain_below or state.get("choices"):
+            return "answer"
+        deeper = self.weigh and not state["weighed"] and "logits" in runtime.context.model.capabilities
+        return "weigh" if deeper and len(state["candidates"]) > len(state["passages"]) else "abstain"
+
+    def _weigh(self, state: State, runtime: Runtime[Services]) -> State:
+        """Weigh the best candidates one by one by query likelihood."""
+        services = runtime.context
+        return {"weighed": weigh(services, state["question"], state["candidates"][: self.weigh])}
+
+    def _after_weigh(self, state: State, runtime: Runtime[Services]) -> str:
+        return "quote" if self._quotes(state, runtime.context) else "read"
+
+    def _answer(self, state: State, runtime: Runtime[Services]) -> State:
+        """Answer from the passages, then point at the sentences that the answer stands on."""
+        services, question = runtime.context, _question(state)
+        passages = services.shelf.get(state["passages"])
+        material = self._material(services, passages)
+        reply = answer_from(services, material, question, stated=state["stated"])
+        evidence = self._evidence(services, material, question, passages)
+        said = reply.text if question.choices is None else f"{question.text} {reply.text}"
+        pointers = point(question.text, said, sentences(evidence))
+        return {"reply": reply.to_state(), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
+
+    def _evidence(
+        self, services: Services, material: str, question: Question, passages: Sequence[Chunk]
+    ) -> list[Chunk]:
+        """The passages that the model picks by their numbers, most probable first."""
+        asked = question.text if question.choices is None else " ".join([question.text, *question.choices])
+        request = Request.user(WHICH_PASSAGE.format(material=material, question=asked), prefill="[")
+        numbers = [f"{number}]" for number in range(1, len(passages) + 1)]
+        probabilities = services.choose([request], [numbers])[0].probabilities
+        ranked = sorted(range(len(passages)), key=lambda at: -probabilities[at])
+        least = max(probabilities) * self.evidence_ratio
+        return [passages[at] for at in ranked if probabilities[at] >= least]
+
+    def _quote(self, state: State, runtime: Runtime[Services]) -> State:
+        """Answer with the text's own words: the sentences that raise the question most."""
+        services = runtime.context
+        ranked = sorted(state["weighed"], key=lambda chunk: -state["weighed"][chunk])[: self.quote_passages]
+        passages = in_reading_order(services.shelf.get(ranked), [entry.id for entry in services.shelf.documents])
+        best = best_sentences(services, state["question"], passages, self.quotes)
+        spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
+        text = "\n".join(
+            unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans
+        )
+        reply = Reply(text, confidence=None) if best else Reply(NOT_STATED, abstained=True)
+        return {"reply": reply.to_state(), "spans": spans, "passages": ranked}
+
+    def _abstain(self, state: State, runtime: Runtime[Services]) -> State:
+        confidence = round(1.0 - state["stated"], 4)
+        return {"reply": Reply(NOT_STATED, confidence=confidence, abstained=True).to_state(), "spans": []}
+
+    def _passages(self, services: Services, ranked: Sequence[int]) -> list[Chunk]:
+        """The best chunks with their neighbours, as many as the budget holds, in reading order."""
+        shelf = services.shelf
+        widened = [
+            chunk.id for best in ranked for chunk in shelf.neighbours(best, self.neighbours, self.neighbours)
+        ] if self.neighbours else list(ranked)
+        kept = within_budget(widened, shelf.count_tokens(services.model), self._budget(services))
+        if not kept:
+            raise PromptTooLongError(
+                f"no passage fits {self._budget(services)} tokens", hint="raise passage_tokens, or index smaller chunks"
+            )
+        return in_reading_order(shelf.get(kept), [entry.id for entry in shelf.documents])
+
+    def _budget(self, services: Services) -> int:
+        """Tokens of passages: the option, less where the model's window leaves less beside question and answer."""
+        return min(self.passage_tokens, services.model.window_tokens // 2)
+
+    def _material(self, services: Services, passages: Sequence[Chunk]) -> str:
+        code = {entry.id for entry in services.shelf.documents if entry.kind == "code"}
+        texts = [chunk.text.strip("\n") if chunk.document in code else unwrap(chunk.text) for chunk in passages]
+        return MATERIAL.format(passages=numbered(texts))
+
+
+def _question(state: State) -> Question:
+    choices = state.get("choices")
+    return Question(state["question"], tuple(choices) if choices else None)
+
+
+def _span(sentence: Sentence, supports: list[int]) -> tuple[str, int, int, list[int]]:
+    return (sentence.document, sentence.start, sentence.end, supports)
