@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -17,7 +17,7 @@ REPAIRS = 2
 _FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _SHOWN_CHARACTERS = 2000
 
-Ask = Callable[[Request], Completion]
+Ask = Callable[[Request], Awaitable[Completion]]
 
 
 class InvalidReply(ValueError):
@@ -91,7 +91,7 @@ def prompted(request: Request) -> Request:
     return replace(request, messages=(*before, Message(last.role, text)))
 
 
-def complete_json(ask: Ask, request: Request) -> Completion:
+async def complete_json(ask: Ask, request: Request) -> Completion:
     """Ask until the reply satisfies `request.schema`: once, and `REPAIRS` times more with the problem named.
 
     The completion's text is the checked JSON alone; its usage is that of all calls.
@@ -104,7 +104,7 @@ def complete_json(ask: Ask, request: Request) -> Completion:
     attempt, usage, problem = request, Usage(), ""
     for number in range(1 + REPAIRS):
         try:
-            reply = ask(attempt)
+            reply = await ask(attempt)
         except PromptTooLongError:
             if number == 0:
                 raise
@@ -133,8 +133,10 @@ def _repair(request: Request, reply: str, problem: str) -> Request:
     return replace(request, messages=(*request.messages, *turns))
 
 
-def choose_json(ask: Ask, request: Request, options: Sequence[str], votes: int = 1) -> Choice:
+async def choose_json(ask: Ask, request: Request, options: Sequence[str], votes: int = 1) -> Choice:
     """Choose by constrained output: the probability of an option is its share of `votes`.
+
+    `ask` must give replies that satisfy their schema.
 
     Raises:
         EndpointError: no reply named an option.
@@ -149,7 +151,7 @@ def choose_json(ask: Ask, request: Request, options: Sequence[str], votes: int =
     )
     counts, usage = [0] * len(options), Usage()
     for _ in range(votes):
-        reply = ask(asked)
+        reply = await ask(asked)
         usage = usage + reply.usage
         counts[options.index(json.loads(reply.text)["choice"])] += 1
     return Choice(tuple(count / votes for count in counts), usage)
