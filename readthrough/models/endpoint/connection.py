@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -42,40 +43,39 @@ class Connection:
     def __repr__(self) -> str:
         return f"Connection({self.address.shown})"
 
-    async def call(self, request: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
-        """One call with its retries, inside the total deadline.
+    @asynccontextmanager
+    async def deadline(self) -> AsyncIterator[float]:
+        """All that is awaited inside ends within `deadline_seconds`; yields the loop's time at which it will.
 
         Only cancellation ends a call in time whatever the other side does: a read timeout starts anew with every
         byte, and a server that drips bytes would hold a call for ever.
 
         Raises:
-            DeadlineError: the deadline passed, or would pass before the server wants to be asked again.
-            EndpointError: the server or the line failed for good.
-            PromptTooLongError: the server says that the prompt does not fit.
+            DeadlineError: the deadline passed.
         """
         try:
-            async with asyncio.timeout(self.deadline_seconds) as deadline:
-                return await self._retried(request, deadline.when() or 0.0)
+            async with asyncio.timeout(self.deadline_seconds) as limit:
+                yield limit.when() or 0.0
         except TimeoutError:
             raise DeadlineError(
                 f"{self.address.shown} gave no complete answer within {self.deadline_seconds:g} s",
                 hint="raise deadline_seconds",
             ) from None
 
-    def close(self) -> None:
-        """Close the client and stop the loop."""
-        client, self._client = self._client, None
-        if client is not None:
-            self.loop.wait(self.loop.submit(client.close()))
-        self.loop.close()
+    async def call(self, request: Callable[[AsyncOpenAI], Awaitable[T]], ends: float) -> T:
+        """One call, repeated while that can help and be done before `ends`.
 
-    async def _retried(self, request: Callable[[AsyncOpenAI], Awaitable[T]], ends: float) -> T:
+        Raises:
+            DeadlineError: the server wants to be asked again after `ends`.
+            EndpointError: the server or the line failed for good.
+            PromptTooLongError: the server says that the prompt does not fit.
+        """
         from openai import OpenAIError
 
         attempt = 0
         while True:
             try:
-                return await request(self._open())
+                return await request(self.client())
             except OpenAIError as error:
                 fault = from_sdk(error, self.address)
             if not fault.transient or attempt == RETRIES:
@@ -91,7 +91,8 @@ class Connection:
             await asyncio.sleep(wait)
             attempt += 1
 
-    def _open(self) -> AsyncOpenAI:
+    def client(self) -> AsyncOpenAI:
+        """The SDK's client, opened by the first call. Only for coroutines on this connection's loop."""
         if self._client is None:
             from httpx2 import Timeout
             from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -107,6 +108,13 @@ class Connection:
                 http_client=DefaultAsyncHttpxClient(follow_redirects=False),
             )
         return self._client
+
+    def close(self) -> None:
+        """Close the client and stop the loop."""
+        client, self._client = self._client, None
+        if client is not None:
+            self.loop.wait(self.loop.submit(client.close()))
+        self.loop.close()
 
 
 def _wait_seconds(retry_after: str | None, attempt: int) -> float:

@@ -1,0 +1,304 @@
+"""Any server that speaks OpenAI's chat completions: OpenAI, vLLM, SGLang, llama.cpp, Ollama, a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from readthrough.errors import ConfigError, PromptTooLongError
+from readthrough.models.base import Choice, Completion, ModelBackend, Request
+from readthrough.models.endpoint.address import PUBLIC_URL, parse_address
+from readthrough.models.endpoint.connection import Connection
+from readthrough.models.endpoint.replies import Reply, check_answer, decode_json, parse_reply
+from readthrough.models.endpoint.streaming import read_stream
+from readthrough.models.endpoint.traits import traits_of
+from readthrough.models.estimate import (
+    ESTIMATE_ID,
+    estimate_prompt_tokens,
+    estimate_tokens,
+    fewest_prompt_tokens,
+)
+from readthrough.models.structured import check_options, check_schema, choose_json, complete_json, prompted
+from readthrough.types import Usage
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+log = logging.getLogger(__name__)
+
+DEFAULT_WINDOW_TOKENS = 8192
+
+_WINDOW_FIELDS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx")
+_WINDOW_SECONDS = 5.0
+_TOP_TOKENS = 20
+_LEAST_MASS = 0.5
+_CUT_BELOW = 0.5
+_CUT_FROM_TOKENS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Money for a million tokens; `cached` is that of cached prompt tokens (None: as any prompt token)."""
+
+    prompt: float
+    completion: float
+    cached: float | None = None
+
+    def cost(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
+        """What a call costs."""
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = prompt_tokens - cached_tokens
+        return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """How an endpoint is asked.
+
+    Attributes:
+        base_url: the address; None means `OPENAI_BASE_URL`, else OpenAI's own.
+        api_key: None means `OPENAI_API_KEY`. It is never shown.
+        window_tokens: None means: ask the server's list of models, else `DEFAULT_WINDOW_TOKENS`.
+        deadline_seconds: the total time for one call, with its retries.
+        concurrency: the most calls at a time.
+        votes: how many replies `choose` asks for where the server gives no logprobs.
+        prices: what tokens cost; None means the cost is not known.
+    """
+
+    base_url: str | None = None
+    api_key: str | None = None
+    window_tokens: int | None = None
+    deadline_seconds: float = 300.0
+    concurrency: int = 4
+    votes: int = 1
+    prices: Prices | None = None
+
+    def __repr__(self) -> str:  # the address may hold a password, and the key is one
+        return f"EndpointOptions(window_tokens={self.window_tokens}, deadline_seconds={self.deadline_seconds})"
+
+
+class OpenAIModel(ModelBackend):
+    """A model behind an OpenAI-compatible server.
+
+    Structured output falls back from `json_schema` to `json_object` to a prompt, and is always checked. Token counts
+    of a reply are the server's own; `count_tokens` is an upper-leaning estimate, as a server's tokenizer is not known.
+    A `prefill` goes out as an assistant turn: not every server continues it, and one that repeats it is cut.
+
+    Args:
+        model: the server's name for the model.
+        options: how it is asked.
+
+    Raises:
+        ConfigError: the address is not usable, or OpenAI's own is meant and there is no key.
+    """
+
+    def __init__(self, model: str, options: EndpointOptions | None = None) -> None:
+        options = options or EndpointOptions()
+        key = options.api_key or os.environ.get("OPENAI_API_KEY")
+        url = options.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC_URL
+        if not key and url == PUBLIC_URL:
+            raise ConfigError(f"no key for {PUBLIC_URL}", hint="set OPENAI_API_KEY, or name a server: openai:MODEL@URL")
+        self._address = parse_address(url, key)
+        self._connection = Connection(self._address, key, options.deadline_seconds)
+        self._traits = traits_of(self._address.shown, model)
+        self._options = replace(options, api_key=None, base_url=None)
+        self._window_tokens = options.window_tokens
+        self.model = model
+        self.name = f"openai:{model}@{self._address.shown}"
+        self.tokenizer_id = ESTIMATE_ID
+        self.capabilities = frozenset({"schema", "stream"})
+
+    def __repr__(self) -> str:
+        return f"OpenAIModel({self.name})"
+
+    @property
+    def window_tokens(self) -> int:  # type: ignore[override]
+        """The window: as configured, as the server's list of models says, or `DEFAULT_WINDOW_TOKENS`."""
+        if self._window_tokens is None:
+            loop = self._connection.loop
+            self._window_tokens = loop.wait(loop.submit(self._find_window())) or DEFAULT_WINDOW_TOKENS
+        return self._window_tokens
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answer every request, at most `concurrency` at a time; a call's deadline covers its retries and repairs.
+
+        Raises:
+            PromptTooLongError: a prompt does not fit the window, or the server says so, or it cut the prompt.
+            DeadlineError: the deadline passed.
+            EndpointError: the server failed, or sent what cannot be used. Nothing partial is ever returned.
+        """
+        for request in requests:
+            self._check_fits(request)
+            if request.schema is not None:
+                check_schema(request.schema)
+        return self._connection.loop.map(self._complete, requests, self._options.concurrency)
+
+    def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
+        """By the first token's logprobs where the server gives them and they tell the options apart, else by votes.
+
+        Raises: as `complete`, and ConfigError for options that are empty or repeated.
+        """
+        check_options(requests, options)
+        for request in requests:
+            self._check_fits(replace(request, max_tokens=1))
+        pairs = list(zip(requests, options, strict=True))
+        return self._connection.loop.map(self._choose, pairs, self._options.concurrency)
+
+    def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
+        """Complete one request, handing over the text as it comes. Checked JSON comes in one piece.
+
+        Raises: as `complete`. What was handed over before an error is no answer.
+        """
+        if request.schema is not None:
+            return super().stream(request, on_text)
+        self._check_fits(request)
+        return self._connection.loop.stream(lambda put: self._stream(request, put), on_text)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """An upper-leaning estimate."""
+        return [estimate_tokens(text) for text in texts]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connection.close()
+
+    def _check_fits(self, request: Request) -> None:
+        asked = prompted(request) if request.schema is not None else request
+        tokens = estimate_prompt_tokens(asked)
+        if tokens + request.max_tokens > self.window_tokens:
+            raise PromptTooLongError(
+                f"a prompt of about {tokens} tokens and {request.max_tokens} to generate do not fit the window of "
+                f"{self.window_tokens} tokens of {self.name}",
+                hint="set window_tokens if the server's is larger",
+            )
+
+    async def _complete(self, request: Request) -> Completion:
+        async with self._connection.deadline() as ends:
+            return await self._answer(request, ends)
+
+    async def _answer(self, request: Request, ends: float) -> Completion:
+        if request.schema is None:
+            reply, completion = await self._ask(request, ends)
+            check_answer(reply, request, self._address)
+            return completion
+
+        async def ask(attempt: Request) -> Completion:
+            self._check_fits(attempt)
+            return (await self._ask(attempt, ends))[1]
+
+        return await complete_json(ask, request)
+
+    async def _choose(self, pair: tuple[Request, Sequence[str]]) -> Choice:
+        request, options = pair
+        async with self._connection.deadline() as ends:
+            usage = Usage()
+            if "logprobs" not in self._traits.refused:
+                asked = replace(request, max_tokens=1, temperature=0.0, schema=None, stop=())
+                reply, completion = await self._ask(asked, ends, logprobs=True)
+                usage = completion.usage
+                if not reply.first_tokens:
+                    self._traits.refused.add("logprobs")
+                probabilities = shares(reply.first_tokens, options)
+                if probabilities:
+                    return Choice(probabilities, usage)
+            choice = await choose_json(lambda r: self._answer(r, ends), request, options, self._options.votes)
+            return replace(choice, usage=usage + choice.usage)
+
+    async def _ask(self, request: Request, ends: float, logprobs: bool = False) -> tuple[Reply, Completion]:
+        started = time.monotonic()
+        extra: dict[str, Any] = {"logprobs": True, "top_logprobs": _TOP_TOKENS} if logprobs else {}
+        reply = await self._connection.call(lambda client: self._send(client, request, extra), ends)
+        return reply, self._completion(request, reply, time.monotonic() - started)
+
+    async def _send(self, client: AsyncOpenAI, request: Request, extra: dict[str, Any]) -> Reply:
+        from openai import APIStatusError
+
+        create: Any = client.chat.completions.with_raw_response.create
+        while True:
+            body = {**self._traits.body(self.model, request), **self._traits.allowed(extra)}
+            try:
+                response = (await create(**body)).http_response
+            except APIStatusError as error:
+                if not self._traits.learn(error.status_code, error.response.text, body):
+                    raise
+                continue
+            content_type = response.headers.get("content-type", "")
+            return parse_reply(decode_json(response.text, content_type, self._address), request, self._address)
+
+    async def _stream(self, request: Request, put: Callable[[str], None]) -> Completion:
+        started = time.monotonic()
+        async with self._connection.deadline() as ends:
+            reply = await self._connection.call(lambda client: self._send_stream(client, request, put), ends)
+        check_answer(reply, request, self._address)
+        return self._completion(request, reply, time.monotonic() - started)
+
+    async def _send_stream(self, client: AsyncOpenAI, request: Request, put: Callable[[str], None]) -> Reply:
+        from openai import APIStatusError
+
+        create: Any = client.chat.completions.with_streaming_response.create
+        while True:
+            extra = self._traits.allowed({"stream_options": {"include_usage": True}})
+            body = {**self._traits.body(self.model, request), **extra}
+            try:
+                async with create(stream=True, **body) as response:
+                    return await read_stream(response, request, self._address, put)
+            except APIStatusError as error:
+                if not self._traits.learn(error.status_code, error.response.text, body):
+                    raise
+
+    def _completion(self, request: Request, reply: Reply, seconds: float) -> Completion:
+        """The reply with its account.
+
+        Raises:
+            PromptTooLongError: the server counted so few prompt tokens that it must have cut the prompt.
+        """
+        counted, fewest = reply.prompt_tokens, fewest_prompt_tokens(request)
+        if counted is not None and fewest >= _CUT_FROM_TOKENS and counted + reply.cached_tokens < _CUT_BELOW * fewest:
+            raise PromptTooLongError(
+                f"{self._address.shown} read {counted} tokens of a prompt of at least {fewest}: it cuts long prompts "
+                "without saying so",
+                hint="raise the server's context length, or set window_tokens to it",
+            )
+        prompt_tokens = counted if counted is not None else estimate_prompt_tokens(request)
+        completion_tokens = reply.completion_tokens
+        if completion_tokens is None:
+            completion_tokens = estimate_tokens(reply.text)
+        prices = self._options.prices
+        cost = prices.cost(prompt_tokens, reply.cached_tokens, completion_tokens) if prices else None
+        usage = Usage(prompt_tokens, reply.cached_tokens, completion_tokens, 1, seconds, cost)
+        return Completion(reply.text, reply.finish, usage)
+
+    async def _find_window(self) -> int | None:
+        from openai import OpenAIError
+
+        try:
+            async with asyncio.timeout(_WINDOW_SECONDS):
+                raw = await self._connection.client().models.with_raw_response.list()
+            models = json.loads(raw.http_response.text)["data"]
+            mine = next(entry for entry in models if entry["id"] == self.model)
+        except (OpenAIError, TimeoutError, ValueError, KeyError, TypeError, StopIteration) as error:
+            log.info("%s does not say how long its window is: %s", self._address.shown, type(error).__name__)
+            return None
+        sizes = [mine.get(name) for name in _WINDOW_FIELDS]
+        return next((size for size in sizes if isinstance(size, int) and size > 0), None)
+
+
+def shares(tokens: Sequence[tuple[str, float]], options: Sequence[str]) -> tuple[float, ...] | None:
+    """The options' shares of the first token's probability; None where the tokens do not tell the options apart.
+
+    A token counts for the one option that it begins; one that could begin two of them counts for none.
+    """
+    mass = [0.0] * len(options)
+    for token, probability in tokens:
+        text = token.strip().strip("\"'`*.,:").casefold()
+        begun = [index for index, option in enumerate(options) if text and option.casefold().startswith(text)]
+        if len(begun) == 1:
+            mass[begun[0]] += probability
+    total = sum(mass)
+    return tuple(part / total for part in mass) if total >= _LEAST_MASS else None
