@@ -17,7 +17,7 @@ from readthrough.types import Answer, Document, Event, Hit, SkippedFile
 if TYPE_CHECKING:
     from readthrough.memory.library import Library
     from readthrough.memory.runs import RunLog
-    from readthrough.memory.shelf import Shelf
+    from readthrough.memory.shelf import Entry, Shelf
     from readthrough.models.base import ModelBackend
 
 OnEvent = Callable[[Event], None]
@@ -49,14 +49,13 @@ def read(
     if backend is not None:
         overrides["model"] = None
     loaded = load_settings(overrides)
-    library = open_library(loaded.settings)
+    library = open_library(loaded.settings, on_event)
     try:
         shelf = library.shelve(
-            [str(path) for path in paths],
+            paths,
             encoding=loaded.settings.encoding,
             stdin=stdin,
             vectors=loaded.settings.index != "bm25",
-            on_event=on_event,
         )
     except BaseException:
         library.close()
@@ -64,15 +63,15 @@ def read(
     return Book(library, shelf, loaded.settings, model=backend, on_event=on_event)
 
 
-def open_library(settings: Settings) -> Library:
-    """The library in the folder that the settings name.
+def open_library(settings: Settings, on_event: OnEvent | None = None) -> Library:
+    """The library in the folder that the settings name, kept within the size that they allow.
 
     Raises:
         LibraryError: it cannot be opened.
     """
     from readthrough.memory.library import Library
 
-    return Library.open(settings.home)
+    return Library.open(settings.home, size_limit_bytes=settings.size_limit_bytes, on_event=on_event)
 
 
 class Book:
@@ -153,7 +152,7 @@ class Book:
         if k < 1:
             raise UsageError(f"k = {k}: at least one hit must be asked for")
         with self._lock:
-            return list(self._shelf.search(query, k, self._settings.index))
+            return self._shelf.search(query, k, self._settings.index)
 
     @property
     def model(self) -> ModelBackend:
@@ -163,19 +162,27 @@ class Book:
         return self._model
 
     @property
-    def documents(self) -> tuple[Document, ...]:
-        """The documents that were read."""
-        return tuple(self._shelf.documents)
+    def documents(self) -> tuple[Entry, ...]:
+        """The documents that were read, without their texts."""
+        return self._shelf.documents
+
+    def document(self, document_id: str) -> Document:
+        """One document with its text, by its id.
+
+        Raises:
+            KeyError: it is not one of these.
+        """
+        return self._shelf.document(document_id)
 
     @property
     def skipped(self) -> tuple[SkippedFile, ...]:
         """The files that were not read, and why."""
-        return tuple(self._shelf.skipped)
+        return self._shelf.skipped
 
     @property
     def text(self) -> str:
         """The whole text; several documents follow each other with an empty line between."""
-        return "\n\n".join(document.text for document in self.documents)
+        return "\n\n".join(self.document(entry.id).text for entry in self.documents)
 
     def close(self) -> None:
         """Give back the model (unless it was handed over ready), the run log and the library."""
@@ -195,12 +202,12 @@ class Book:
         self.close()
 
     def __repr__(self) -> str:
-        characters = sum(len(document.text) for document in self.documents)
+        characters = sum(entry.characters for entry in self.documents)
         return f"<Book: {len(self.documents)} documents, {characters:,} characters>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<li>{escape(item.path)} <small>{escape(item.kind)}, {len(item.text):,} characters</small></li>"
+            f"<li>{escape(item.path)} <small>{escape(item.kind)}, {item.characters:,} characters</small></li>"
             for item in self.documents
         )
         lost = "".join(f"<li>{escape(file.path)}: {escape(file.reason)}</li>" for file in self.skipped)

@@ -30,10 +30,7 @@ def index(flags: IndexFlags) -> int:
     """Read texts into the library, so that questions about them start at once."""
     screen = Screen(flags)
     with open_book(flags, flags.paths or [], screen) as book:
-        rows = [
-            {"id": item.id, "path": item.path, "kind": item.kind, "characters": len(item.text)}
-            for item in book.documents
-        ]
+        rows = [asdict(entry) for entry in book.documents]
         if flags.json:
             skipped = [asdict(file) for file in book.skipped]
             screen.json({"schema": SCHEMA_VERSION, "documents": rows, "skipped_files": skipped})

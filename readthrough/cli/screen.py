@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from readthrough.cli.progress import ProgressView
 
 MAX_WIDTH = 100
+MAX_SKIPPED = 10
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -109,9 +110,12 @@ class Screen:
         self.data(f"    {where}", style="dim")
 
     def skipped(self, files: Sequence[SkippedFile]) -> None:
-        """Name the files that were not read; errors are said even with --quiet."""
-        for file in files:
+        """Name the files that were not read, with --quiet too; all of them with -v."""
+        named = files if self._flags.verbose else files[:MAX_SKIPPED]
+        for file in named:
             self._err.print(one_line(f"skipped {file.path}: {file.reason}"), style="yellow")
+        if len(files) > len(named):
+            self._err.print(f"skipped {len(files) - len(named)} more files; -v names them", style="yellow")
 
     def account(self, answer: Answer) -> None:
         """Say what an answer rests on and what it cost."""

@@ -32,10 +32,9 @@ def search(flags: SearchFlags) -> int:
     """Find the passages of texts that fit a query best."""
     screen = Screen(flags)
     with open_book(flags, flags.paths or [], screen) as book:
-        documents = {document.id: document for document in book.documents}
         with screen.progress():
             hits = book.search(flags.query, flags.k)
-        found = [(hit, _cut(documents[hit.chunk.document], hit)) for hit in hits]
+        found = [(hit, _cut(book.document(hit.chunk.document), hit)) for hit in hits]
         if flags.json:
             screen.json({"schema": SCHEMA_VERSION, "hits": [_row(hit, item) for hit, item in found]})
         for number, (hit, item) in enumerate([] if flags.json else found, 1):

@@ -189,11 +189,14 @@ def test_index_then_library(run: Run, book: Path) -> None:
 
 
 def test_partial(run: Run, book: Path, tmp_path: Path) -> None:
-    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
-    done = run("ask", QUESTION, book, tmp_path / "broken.pdf", "--json")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    book.rename(folder / "book.txt")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
+    done = run("ask", QUESTION, folder, "--json")
     answer = checked(done.stdout, ANSWER)
     assert done.returncode == 3
-    assert [file["path"] for file in answer["skipped_files"]] == [str(tmp_path / "broken.pdf")]
+    assert [file["path"] for file in answer["skipped_files"]] == [str(folder / "broken.pdf")]
     assert "broken.pdf" in done.stderr
 
 
