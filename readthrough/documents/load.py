@@ -84,12 +84,14 @@ def load_all(
     limits: LoadLimits = DEFAULT_LIMITS,
     encoding: str | None = None,
     stdin: BinaryIO | None = None,
+    known: Callable[[Path], bool] | None = None,
     on_event: OnEvent | None = None,
-) -> Iterator[Document | SkippedFile]:
+) -> Iterator[Document | SkippedFile | Path]:
     """Read files and whole folders, one document after the other; `-` is standard input.
 
     A file that is named must be readable. In a folder what cannot be read comes as a SkippedFile, and the
-    rest is read. A file that is reached twice is read once.
+    rest is read. A file that is reached twice is read once. A file of which `known` says True is not read: its
+    path comes in the document's place.
 
     Raises:
         MissingPathError: at once, before anything is read: a path does not exist.
@@ -98,21 +100,30 @@ def load_all(
     for path in paths:
         if str(path) != STDIN:
             _require(Path(path), display_name(path))
-    return _load_each([Path(path) for path in paths], _Reader(limits, encoding, stdin), on_event)
+    return _load_each([Path(path) for path in paths], _Reader(limits, encoding, stdin, known), on_event)
 
 
 class _Reader:
     """How to read one path: the settings of `load_all`."""
 
-    def __init__(self, limits: LoadLimits, encoding: str | None, stdin: BinaryIO | None) -> None:
+    def __init__(
+        self,
+        limits: LoadLimits,
+        encoding: str | None,
+        stdin: BinaryIO | None,
+        known: Callable[[Path], bool] | None,
+    ) -> None:
         self.limits = limits
         self._encoding = encoding
         self._stdin = stdin
+        self._known = known
 
-    def read(self, path: Path, sandbox: Sandbox, named: bool) -> Document | SkippedFile:
+    def read(self, path: Path, sandbox: Sandbox, named: bool) -> Document | SkippedFile | Path:
         """The document at `path`; when it was not `named`, what cannot be read comes as a SkippedFile."""
         if str(path) == STDIN:
             return self._read_stdin()
+        if self._known is not None and self._known(path):
+            return path
         try:
             return load(path, limits=self.limits, encoding=self._encoding, sandbox=sandbox)
         except InputError as error:
@@ -128,7 +139,7 @@ class _Reader:
         return load_bytes(data, limits=self.limits, encoding=self._encoding)
 
 
-def _load_each(paths: list[Path], reader: _Reader, on_event: OnEvent | None) -> Iterator[Document | SkippedFile]:
+def _load_each(paths: list[Path], reader: _Reader, on_event: OnEvent | None) -> Iterator[Document | SkippedFile | Path]:
     named = {path for path in paths if not path.is_dir()}
     items = list(_distinct(paths))
     skipped: list[SkippedFile] = []
