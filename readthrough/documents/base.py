@@ -53,6 +53,11 @@ class Loader(Protocol):
 class Chunker(Protocol):
     """Splits a Document into chunks that cover it: joined in order they are the whole text."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Names everything that the chunks depend on: the library splits again when it changes."""
+        ...
+
     def split(self, document: Document) -> list[Chunk]:
         """The chunks of `document` in order, `id` -1, each within the token limit.
 

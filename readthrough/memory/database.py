@@ -91,6 +91,19 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def size_bytes(self) -> int:
+        """What the used pages of the file take on disk."""
+        pragmas = ("page_count", "freelist_count", "page_size")
+        pages, free, page_bytes = (self.connection().execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas)
+        return int((pages - free) * page_bytes)
+
+    def shrink(self) -> None:
+        """Merge the keyword index and give free pages and the write-ahead log back to the disk."""
+        with self.write() as connection:
+            connection.execute("INSERT INTO words(words) VALUES ('optimize')")
+        self.connection().execute("PRAGMA incremental_vacuum").fetchall()
+        self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Close every thread's connection. Calling it twice is fine."""
         with self._lock:

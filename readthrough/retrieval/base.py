@@ -55,7 +55,7 @@ class Corpus(Protocol):
         """The calling thread's connection to the library, for reading."""
         ...
 
-    def chunk_ids(self, among: Sequence[str] | None = None) -> np.ndarray:
+    def chunk_array(self, among: Sequence[str] | None = None) -> np.ndarray:
         """The chunk ids of the documents `among` (None: of all), ascending, int64."""
         ...
 

@@ -68,6 +68,12 @@ def read_segment(folder: Path, name: str) -> Any:
     return faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
 
 
+def ids_of(index: Any) -> np.ndarray:
+    """The chunk ids `[N]` of a FAISS index, int64, in the order of its vectors."""
+    ids: np.ndarray = _faiss().vector_to_array(index.id_map)
+    return ids
+
+
 def stamp(folder: Path, name: str) -> tuple[int, int, int] | None:
     """What changes when a file does (inode, size, time of change), or None where it is missing."""
     try:

@@ -31,7 +31,7 @@ class BM25Index:
 
     def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, score); only chunks that hold a term of the query."""
-        chunk_ids = self._corpus.chunk_ids(among)
+        chunk_ids = self._corpus.chunk_array(among)
         weights = Counter(self._analyzer.terms(query))
         if not len(chunk_ids) or not weights:
             return []

@@ -20,7 +20,7 @@ class VectorIndex:
         Raises:
             MissingExtraError: faiss is not installed.
         """
-        chunk_ids = self._corpus.chunk_ids(among)
+        chunk_ids = self._corpus.chunk_array(among)
         if not query.strip() or not len(chunk_ids):
             return []
         return self._corpus.nearest(embed_texts(self._corpus.embedder, [query])[0], k, chunk_ids)

@@ -1,0 +1,259 @@
+"""The library on disk: every document that was read, indexed once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from readthrough import catalogue
+from readthrough.documents.base import Chunker
+from readthrough.memory import holdings, store
+from readthrough.memory.database import Database, guard
+from readthrough.memory.holdings import Holding
+from readthrough.memory.shelf import Shelf
+from readthrough.memory.shelving import Shelving
+from readthrough.memory.vectors import VectorStore
+from readthrough.retrieval.analysis import Analyzer
+from readthrough.retrieval.base import Embedder
+from readthrough.types import Chunk, Document, Event
+
+if TYPE_CHECKING:
+    import sqlite3
+
+DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+OnEvent = Callable[[Event], None]
+
+
+class ByKind:
+    """The default chunker: source code by lines and definitions, everything else by sentences."""
+
+    def __init__(self) -> None:
+        self._prose: Chunker = catalogue.find("chunkers", "tokens")()
+        self._code: Chunker = catalogue.find("chunkers", "code")()
+
+    @property
+    def fingerprint(self) -> str:
+        """See `documents.base.Chunker`."""
+        return f"{self._prose.fingerprint} {self._code.fingerprint}"
+
+    def split(self, document: Document) -> list[Chunk]:
+        """See `documents.base.Chunker`."""
+        return (self._code if document.kind == "code" else self._prose).split(document)
+
+
+class Library:
+    """A folder with one SQLite file (documents, chunks, keywords) and the vector files. Open it with `Library.open`.
+
+    Safe to use from several threads and several processes at once.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        embedder: Embedder | str,
+        chunker: Chunker,
+        size_limit_bytes: int | None,
+        on_event: OnEvent | None,
+    ) -> None:
+        self.home = home
+        self.on_event = on_event
+        self._chunker = chunker
+        self._chunker_name = chunker.fingerprint
+        self._size_limit_bytes = size_limit_bytes
+        self._embedder = None if isinstance(embedder, str) else embedder
+        self._embedder_name = embedder if isinstance(embedder, str) else embedder.name
+        self._analyzer = Analyzer()
+        folder = home / "vectors"
+        with guard(home):
+            for made in (home, folder):
+                made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._database = Database(home / "library.sqlite", on_event)
+        self.vectors = VectorStore(self._database, folder, self._embedder_name, lambda: self.embedder, self.texts)
+        self.vectors.on_event = on_event
+        with self.guard():
+            self.vectors.sweep()
+
+    @classmethod
+    def open(
+        cls,
+        home: Path,
+        *,
+        embedder: Embedder | str | None = None,
+        chunker: Chunker | None = None,
+        size_limit_bytes: int | None = None,
+        on_event: OnEvent | None = None,
+    ) -> Library:
+        """Open the library in the folder `home`, which is made where there is none.
+
+        Args:
+            home: the folder.
+            embedder: an embedder, or its name in the catalogue; it is loaded when vectors are first needed.
+            chunker: how documents are split; source code at its definitions and the rest by sentences when left out.
+            size_limit_bytes: above this, the documents that were used longest ago are taken out.
+            on_event: hears of progress and warnings.
+
+        Raises:
+            LibraryError: it cannot be read or written, or a newer readthrough wrote it.
+            UnknownNameError: no such embedder.
+        """
+        if isinstance(embedder, str) and embedder not in catalogue.names("embedders"):
+            raise catalogue.unknown("embedder", embedder, catalogue.names("embedders"))
+        if chunker is None:
+            chunker = ByKind()
+        return cls(Path(home), embedder or DEFAULT_EMBEDDER, chunker, size_limit_bytes, on_event)
+
+    def shelve(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        encoding: str | None = None,
+        stdin: bytes | None = None,
+        vectors: bool = True,
+        on_event: OnEvent | None = None,
+    ) -> Shelf:
+        """Put files and folders on a shelf to ask; what the library already has is not read again.
+
+        Args:
+            paths: files and folders; `-` stands for `stdin`.
+            encoding: the text encoding, when detecting it is not wanted.
+            stdin: bytes to read as a document, where `paths` names `-`.
+            vectors: embed the chunks now; otherwise the first search that needs vectors does.
+            on_event: hears of progress, in place of the library's own listener.
+
+        Raises:
+            InputError: a path is missing, a named file cannot be read, or (EmptyShelfError) nothing can be.
+            LibraryError: the library cannot be read or written; what was entered before is kept.
+        """
+        listener = on_event or self.on_event
+        self.vectors.on_event = listener
+        work = Shelving(self._database, self._analyzer, (self._chunker_name, self._chunker), encoding, listener)
+        with self.guard():
+            work.run([os.fspath(path) for path in paths], stdin)
+            rows = [item.document for item in work.placed]
+            with self._database.write() as connection:
+                holdings.touch(connection, rows)
+                holdings.forget_missing(connection, [os.fspath(path) for path in paths], rows)
+            shelf = Shelf(self, work.placed, self._chunker_name, work.skipped)
+            if vectors:
+                self.vectors.ensure(shelf.chunk_array())
+            if self._size_limit_bytes is not None:
+                self._shrink(self._size_limit_bytes, frozenset(rows))
+        return shelf
+
+    def list(self) -> tuple[Holding, ...]:
+        """What the library holds, last used first."""
+        with self.guard():
+            return tuple(holdings.all_of(self.connection()))
+
+    def show(self, name: str) -> Holding:
+        """What is known of one document, named by its id, the beginning of its id, or a path.
+
+        Raises:
+            InputError: there is no such document, or several.
+        """
+        with self.guard():
+            return holdings.named(self.connection(), name)
+
+    def delete(self, names: Iterable[str]) -> tuple[Holding, ...]:
+        """Take documents out, named as for `show`; returns what was taken out. The files themselves stay.
+
+        Raises:
+            InputError: there is no such document, or several; then nothing is taken out.
+        """
+        with self.guard():
+            doomed = tuple(holdings.named(self.connection(), name) for name in names)
+            self._take_out(doomed)
+        return doomed
+
+    def size(self) -> int:
+        """What the library takes on disk, in bytes."""
+        with self.guard():
+            return self._database.size_bytes() + self.vectors.size_bytes()
+
+    def prune(self, limit_bytes: int | None = None, unused_seconds: float | None = None) -> tuple[Holding, ...]:
+        """Take out what was not used for `unused_seconds`, then what was used longest ago until the library takes
+        at most `limit_bytes`; give the space back to the disk. Returns what was taken out."""
+        with self.guard():
+            doomed: tuple[Holding, ...] = ()
+            if unused_seconds is not None:
+                oldest = time.time() - unused_seconds
+                doomed = tuple(holding for holding in holdings.all_of(self.connection()) if holding.used < oldest)
+                self._take_out(doomed)
+            self._settle()
+            return doomed if limit_bytes is None else doomed + self._shrink(limit_bytes, frozenset())
+
+    def check(self) -> tuple[str, ...]:
+        """Verify the whole library; what is wrong, one line each. Damaged vectors are made again when needed."""
+        with self.guard():
+            return (*holdings.problems(self.connection()), *self.vectors.check())
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder, loaded on first use."""
+        if self._embedder is None:
+            self._embedder = catalogue.find("embedders", self._embedder_name)()
+        return self._embedder
+
+    def connection(self) -> sqlite3.Connection:
+        """The calling thread's connection to the library, for reading."""
+        return self._database.connection()
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Turn the errors of SQLite and of the disk into LibraryError that names the library's file."""
+        with guard(self._database.path):
+            yield
+
+    def read_document(self, row: int, path: str) -> Document:
+        """The document of a row, to be shown as `path`."""
+        with self.guard():
+            return store.read_document(self.connection(), row, path)
+
+    def texts(self, chunk_ids: Sequence[int]) -> Sequence[str]:
+        """The texts of chunks, in the order given."""
+        return holdings.texts(self.connection(), chunk_ids)
+
+    def remember_tokens(self, rows: Iterable[tuple[int, str, int]]) -> None:
+        """Keep token counts: (chunk id, tokenizer id, tokens)."""
+        with self._database.write() as connection:
+            connection.executemany(
+                """INSERT OR IGNORE INTO chunk_tokens (chunk, tokenizer, tokens)
+                SELECT id, ?2, ?3 FROM chunks WHERE id = ?1""",
+                rows,
+            )
+
+    def close(self) -> None:
+        """Close the files. Calling it twice is fine."""
+        self._database.close()
+
+    def _take_out(self, doomed: Iterable[Holding]) -> None:
+        with self._database.write() as connection:
+            store.delete_documents(connection, [holding.row for holding in doomed])
+        self.vectors.sweep()
+
+    def _settle(self) -> None:
+        """Give the space of what was taken out back to the disk."""
+        self.vectors.compact()
+        self._database.shrink()
+
+    def _shrink(self, limit_bytes: int, kept: frozenset[int]) -> tuple[Holding, ...]:
+        """Take out what was used longest ago until the library takes at most `limit_bytes`, but not the rows `kept`."""
+        doomed: tuple[Holding, ...] = ()
+        while (size := self.size()) > limit_bytes:
+            held = holdings.all_of(self.connection())
+            bytes_a_character = size / max(1, sum(holding.characters for holding in held))
+            batch: list[Holding] = []
+            for holding in reversed(held):
+                if holding.row not in kept and size > limit_bytes:
+                    size -= int(holding.characters * bytes_a_character)
+                    batch.append(holding)
+            if not batch:
+                break
+            self._take_out(batch)
+            self._settle()
+            doomed += tuple(batch)
+        return doomed

@@ -1,0 +1,190 @@
+"""The documents of one question: what workflows read and search."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from readthrough import catalogue
+from readthrough.types import Chunk, Document, Hit, SkippedFile
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from readthrough.memory.library import Library
+    from readthrough.memory.shelving import Placed
+    from readthrough.models.base import ModelBackend
+    from readthrough.retrieval.base import Embedder, Index
+
+CACHED_DOCUMENTS = 64
+TOKEN_BATCH_CHUNKS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document on a shelf, without its text. `id` is the SHA-256 of the file's bytes."""
+
+    id: str
+    path: str
+    kind: str
+    characters: int
+    chunks: int
+    language: str | None = None
+
+
+class Shelf:
+    """Some documents of a library, split one way. Safe to share by threads; lives as long as its library.
+
+    Attributes:
+        documents: what can be read, in the order given; a content that was given twice stands here once.
+        skipped: what could not be read, and why.
+    """
+
+    def __init__(
+        self, library: Library, placed: Sequence[Placed], chunker: str, skipped: Sequence[SkippedFile]
+    ) -> None:
+        """Made by `Library.shelve`."""
+        self._library = library
+        self._lock = threading.Lock()
+        self._indexes: dict[str, Index] = {}
+        self._document = lru_cache(maxsize=CACHED_DOCUMENTS)(self._read_document)
+        connection = library.connection()
+        chunks = _chunks_of(connection, [item.document for item in placed], chunker)
+        entries: dict[str, Entry] = {}
+        self._rows: dict[str, int] = {}
+        for item in placed:
+            select = "SELECT id, kind, characters, language FROM documents WHERE key = ?"
+            identity, kind, characters, language = connection.execute(select, (item.document,)).fetchone()
+            if identity not in entries:
+                count = len(chunks.get(item.document, ()))
+                entries[identity] = Entry(identity, item.path, kind, characters, count, language)
+                self._rows[identity] = item.document
+        self._chunks = {identity: chunks.get(row, []) for identity, row in self._rows.items()}
+        self._by_id = {chunk.id: chunk for group in self._chunks.values() for chunk in group}
+        self._entries = entries
+        self.documents = tuple(entries.values())
+        self.skipped = tuple(skipped)
+
+    def document(self, document_id: str) -> Document:
+        """The document with its text.
+
+        Raises:
+            KeyError: it is not on this shelf.
+            LibraryError: it was deleted from the library, or the stored text is damaged.
+        """
+        return self._document(document_id)
+
+    def chunk_ids(self, document_id: str | None = None) -> list[int]:
+        """The chunk ids of one document, or of all, in reading order."""
+        if document_id is not None:
+            return [chunk.id for chunk in self._chunks[document_id]]
+        return list(self._by_id)
+
+    def chunk_array(self, among: Sequence[str] | None = None) -> np.ndarray:
+        """The chunk ids of the documents `among` (None: of all), ascending, int64."""
+        documents = self._chunks if among is None else among
+        ids = [chunk.id for document in documents for chunk in self._chunks[document]]
+        return np.unique(np.array(ids, dtype=np.int64))
+
+    def chunks(self, document_id: str) -> tuple[Chunk, ...]:
+        """The chunks of a document in order, with their texts."""
+        return tuple(self.get(self.chunk_ids(document_id)))
+
+    def get(self, chunk_ids: Sequence[int]) -> list[Chunk]:
+        """The chunks with their texts, in the order given.
+
+        Raises:
+            KeyError: a chunk is not on this shelf.
+        """
+        found: list[Chunk] = []
+        for chunk_id in chunk_ids:
+            chunk = self._by_id[chunk_id]
+            found.append(replace(chunk, text=self.document(chunk.document).text[chunk.start : chunk.end]))
+        return found
+
+    def neighbours(self, chunk_id: int, before: int, after: int) -> list[Chunk]:
+        """The chunk with up to `before` chunks before it and `after` behind it in its document, in reading order."""
+        chunk = self._by_id[chunk_id]
+        group = self._chunks[chunk.document][max(0, chunk.index - before) : chunk.index + after + 1]
+        return self.get([neighbour.id for neighbour in group])
+
+    def search(self, query: str, k: int, index: str = "hybrid", among: Sequence[str] | None = None) -> list[Hit]:
+        """The `k` chunks that fit the query best, best first.
+
+        Args:
+            query: any text.
+            k: how many, at most.
+            index: a name of the catalogue's `indexes`.
+            among: ids of the documents to search, None for all of the shelf.
+
+        Raises:
+            UnknownNameError: no such index.
+            MissingExtraError: the index needs a package that is not installed.
+        """
+        with self._lock:
+            if index not in self._indexes:
+                self._indexes[index] = catalogue.find("indexes", index)(self)
+        with self._library.guard():
+            found = self._indexes[index].search(query, k, among)
+        chunks = self.get([chunk_id for chunk_id, _ in found])
+        return [Hit(chunk, score) for chunk, (_, score) in zip(chunks, found, strict=True)]
+
+    def vectors(self, chunk_ids: Sequence[int]) -> np.ndarray:
+        """The unit vectors `[len(chunk_ids), dimensions]`, float32; those that are missing are made now."""
+        with self._library.guard():
+            return self._library.vectors.get(np.array(chunk_ids, dtype=np.int64))
+
+    def nearest(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
+        """The `k` of `chunk_ids` (ascending) nearest to a unit `vector` `[dimensions]` by cosine, best first."""
+        return self._library.vectors.nearest(vector, k, chunk_ids)
+
+    def count_tokens(self, model: ModelBackend) -> dict[int, int]:
+        """How many tokens each chunk has for `model`, in reading order; counted once a tokenizer and kept."""
+        connection = self._library.connection()
+        select = (
+            "SELECT chunk, tokens FROM chunk_tokens WHERE tokenizer = ? AND chunk IN (SELECT value FROM json_each(?))"
+        )
+        wanted = json.dumps(list(self._by_id))
+        with self._library.guard():
+            known: dict[int, int] = dict(connection.execute(select, (model.tokenizer_id, wanted)))
+            missing = [chunk_id for chunk_id in self._by_id if chunk_id not in known]
+            for start in range(0, len(missing), TOKEN_BATCH_CHUNKS):
+                batch = missing[start : start + TOKEN_BATCH_CHUNKS]
+                counts = model.count_tokens([chunk.text for chunk in self.get(batch)])
+                known.update(zip(batch, counts, strict=True))
+                rows = [(chunk, model.tokenizer_id, count) for chunk, count in zip(batch, counts, strict=True)]
+                self._library.remember_tokens(rows)
+        return {chunk_id: known[chunk_id] for chunk_id in self._by_id}
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of the library, loaded on first use."""
+        return self._library.embedder
+
+    def connection(self) -> sqlite3.Connection:
+        """The calling thread's connection to the library, for reading."""
+        return self._library.connection()
+
+    def _read_document(self, document_id: str) -> Document:
+        entry = self._entries[document_id]
+        return self._library.read_document(self._rows[document_id], entry.path)
+
+
+def _chunks_of(connection: sqlite3.Connection, documents: Sequence[int], chunker: str) -> dict[int, list[Chunk]]:
+    """The chunks of the rows `documents` in reading order, without their texts."""
+    rows = connection.execute(
+        """SELECT documents.key, documents.id, chunks.id, position, start, stop FROM documents
+        JOIN splits ON splits.document = documents.key AND splits.chunker = ? JOIN chunks ON chunks.split = splits.key
+        WHERE documents.key IN (SELECT value FROM json_each(?)) ORDER BY documents.key, position""",
+        (chunker, json.dumps(list(documents))),
+    )
+    found: dict[int, list[Chunk]] = {}
+    for key, document, chunk, position, start, stop in rows:
+        found.setdefault(key, []).append(Chunk(chunk, document, position, start, stop, ""))
+    return found
