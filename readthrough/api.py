@@ -227,4 +227,12 @@ def _open_model(given: Any, settings: Settings, on_event: OnEvent | None) -> Mod
 
     if isinstance(given, ModelBackend):
         return given
-    return open_model(given or settings.model)
+    return open_model(
+        given or settings.model,
+        device=settings.device,
+        dtype=settings.dtype,
+        window_tokens=settings.window_tokens,
+        base_url=settings.base_url,
+        deadline_seconds=settings.deadline_seconds,
+        on_event=on_event,
+    )

@@ -40,7 +40,7 @@ def test_ask(path: Path) -> None:
         assert str(answer) == "Ann keeps the light."
         for item in answer.evidence:
             assert book.text[item.start : item.end] == item.quote
-        assert [hit.chunk.text for hit in book.search("keeps the light", k=1)][0].count("Ann keeps the light") == 1
+        assert "Ann keeps the light" in book.search("keeps the light", k=1)[0].chunk.text
         assert "book.txt" in book._repr_html_()
         assert "1 documents" in repr(book)
         assert book.document(book.documents[0].id).text == book.text
@@ -60,7 +60,7 @@ def test_workflow_and_options(path: Path) -> None:
     with rt.read(path, model=scripted(), workflow="chain-of-agents") as book:
         assert book.ask("Who?").workflow == "chain-of-agents"
         assert book.ask("Who?", workflow={"chain-of-agents": {"message_tokens": 64}}).coverage.unread == 0
-        with pytest.raises(UnknownNameError, match="'mesage_tokens'.*'message_tokens'"):
+        with pytest.raises(UnknownNameError, match="did you mean 'message_tokens'"):
             book.ask("Who?", mesage_tokens=64)
         with pytest.raises(ConfigError, match="message_tokens = 'many'"):
             book.ask("Who?", message_tokens="many")
