@@ -66,9 +66,8 @@ def find_headings(text: str) -> list[Heading]:
         if len(title) <= TITLE_CHARS and _blank_line(text, end + 1, _line_end(text, end + 1)):
             found.append((Heading(start, LEVELS[match["word"].lower()], title), end))
     following = [heading for heading, _ in found[1:]] + [None]
-    return [
-        heading for (heading, end), after in zip(found, following, strict=True) if _holds(text, heading, end, after)
-    ]
+    pairs = zip(found, following[: len(found)], strict=True)
+    return [heading for (heading, end), after in pairs if _holds(text, heading, end, after)]
 
 
 def _holds(text: str, heading: Heading, end: int, after: Heading | None) -> bool:
