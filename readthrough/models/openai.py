@@ -57,32 +57,7 @@ class Prices:
         return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointOptions:
-    """How an endpoint is asked.
-
-    Attributes:
-        base_url: the address; None means `OPENAI_BASE_URL`, else OpenAI's own.
-        api_key: None means `OPENAI_API_KEY`. It is never shown.
-        window_tokens: None means: ask the server's list of models, else `DEFAULT_WINDOW_TOKENS`.
-        deadline_seconds: the total time for one call, with its retries.
-        concurrency: the most calls at a time.
-        votes: how many replies `choose` asks for where the server gives no logprobs.
-        prices: what tokens cost; None means the cost is not known.
-    """
-
-    base_url: str | None = None
-    api_key: str | None = None
-    window_tokens: int | None = None
-    deadline_seconds: float = 300.0
-    concurrency: int = 4
-    votes: int = 1
-    prices: Prices | None = None
-
-    def __repr__(self) -> str:  # the address may hold a password, and the key is one
-        return f"EndpointOptions(window_tokens={self.window_tokens}, deadline_seconds={self.deadline_seconds})"
-
-
+@dataclass(repr=False)
 class OpenAIModel(ModelBackend):
     """A model behind an OpenAI-compatible server.
 
@@ -90,40 +65,50 @@ class OpenAIModel(ModelBackend):
     of a reply are the server's own; `count_tokens` is an upper-leaning estimate, as a server's tokenizer is not known.
     A `prefill` goes out as an assistant turn: not every server continues it, and one that repeats it is cut.
 
-    Args:
+    Attributes:
         model: the server's name for the model.
-        options: how it is asked.
+        base_url: the address; empty means `OPENAI_BASE_URL`, else OpenAI's own.
+        api_key: empty means `OPENAI_API_KEY`. It is never shown, and not kept here.
+        window_tokens: 0 means: as the server's list of models says, else `DEFAULT_WINDOW_TOKENS`.
+        deadline_seconds: the total time for one request, with its retries and repairs.
+        concurrency: the most requests at a time.
+        votes: how many replies `choose` asks for where the server gives no logprobs.
+        prices: what tokens cost; None means the cost is not known.
 
     Raises:
         ConfigError: the address is not usable, or OpenAI's own is meant and there is no key.
     """
 
-    def __init__(self, model: str, options: EndpointOptions | None = None) -> None:
-        options = options or EndpointOptions()
-        key = options.api_key or os.environ.get("OPENAI_API_KEY")
-        url = options.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC_URL
-        if not key and url == PUBLIC_URL:
-            raise ConfigError(f"no key for {PUBLIC_URL}", hint="set OPENAI_API_KEY, or name a server: openai:MODEL@URL")
+    model: str
+    base_url: str = ""
+    api_key: str = ""
+    window_tokens: int = 0
+    deadline_seconds: float = 300.0
+    concurrency: int = 4
+    votes: int = 1
+    prices: Prices | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("deadline_seconds", "concurrency", "votes"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: it must be above 0")
+        key = self.api_key or os.environ.get("OPENAI_API_KEY")
+        url = self.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC_URL
         self._address = parse_address(url, key)
-        self._connection = Connection(self._address, key, options.deadline_seconds)
-        self._traits = traits_of(self._address.shown, model)
-        self._options = replace(options, api_key=None, base_url=None)
-        self._window_tokens = options.window_tokens
-        self.model = model
-        self.name = f"openai:{model}@{self._address.shown}"
+        self.base_url, self.api_key = self._address.shown, ""
+        if not key and self.base_url == PUBLIC_URL:
+            raise ConfigError(f"no key for {PUBLIC_URL}", hint="set OPENAI_API_KEY, or name a server: openai:MODEL@URL")
+        self._connection = Connection(self._address, key, self.deadline_seconds)
+        self._traits = traits_of(self.base_url, self.model)
+        self.name = f"openai:{self.model}@{self.base_url}"
         self.tokenizer_id = ESTIMATE_ID
         self.capabilities = frozenset({"schema", "stream"})
+        if not self.window_tokens:
+            loop = self._connection.loop
+            self.window_tokens = loop.wait(loop.submit(self._find_window())) or DEFAULT_WINDOW_TOKENS
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self.name})"
-
-    @property
-    def window_tokens(self) -> int:  # type: ignore[override]
-        """The window: as configured, as the server's list of models says, or `DEFAULT_WINDOW_TOKENS`."""
-        if self._window_tokens is None:
-            loop = self._connection.loop
-            self._window_tokens = loop.wait(loop.submit(self._find_window())) or DEFAULT_WINDOW_TOKENS
-        return self._window_tokens
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer every request, at most `concurrency` at a time; a call's deadline covers its retries and repairs.
@@ -137,7 +122,7 @@ class OpenAIModel(ModelBackend):
             self._check_fits(request)
             if request.schema is not None:
                 check_schema(request.schema)
-        return self._connection.loop.map(self._complete, requests, self._options.concurrency)
+        return self._connection.loop.map(self._complete, requests, self.concurrency)
 
     def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
         """By the first token's logprobs where the server gives them and they tell the options apart, else by votes.
@@ -148,7 +133,7 @@ class OpenAIModel(ModelBackend):
         for request in requests:
             self._check_fits(replace(request, max_tokens=1))
         pairs = list(zip(requests, options, strict=True))
-        return self._connection.loop.map(self._choose, pairs, self._options.concurrency)
+        return self._connection.loop.map(self._choose, pairs, self.concurrency)
 
     def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
         """Complete one request, handing over the text as it comes. Checked JSON comes in one piece.
@@ -207,7 +192,7 @@ class OpenAIModel(ModelBackend):
                 probabilities = shares(reply.first_tokens, options)
                 if probabilities:
                     return Choice(probabilities, usage)
-            choice = await choose_json(lambda r: self._answer(r, ends), request, options, self._options.votes)
+            choice = await choose_json(lambda r: self._answer(r, ends), request, options, self.votes)
             return replace(choice, usage=usage + choice.usage)
 
     async def _ask(self, request: Request, ends: float, logprobs: bool = False) -> tuple[Reply, Completion]:
@@ -269,7 +254,7 @@ class OpenAIModel(ModelBackend):
         completion_tokens = reply.completion_tokens
         if completion_tokens is None:
             completion_tokens = estimate_tokens(reply.text)
-        prices = self._options.prices
+        prices = self.prices
         cost = prices.cost(prompt_tokens, reply.cached_tokens, completion_tokens) if prices else None
         usage = Usage(prompt_tokens, reply.cached_tokens, completion_tokens, 1, seconds, cost)
         return Completion(reply.text, reply.finish, usage)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from readthrough.errors import ConfigError, EndpointError, PromptTooLongError
+from readthrough.errors import ConfigError, EndpointError, PromptTooLongError, UsageError
 from readthrough.models.base import Choice, Completion, Message, Request
 from readthrough.types import Usage
 
@@ -173,9 +173,9 @@ def choice_tokens(options: Sequence[str]) -> int:
 
 
 def check_options(requests: Sequence[Request], options: Sequence[Sequence[str]]) -> None:
-    """Raises ConfigError where options are missing, empty, or not one list a request."""
+    """Raises UsageError where options are missing, empty or repeated, or not one list a request."""
     if len(requests) != len(options):
-        raise ConfigError(f"{len(requests)} requests and {len(options)} lists of options")
-    for number, names in enumerate(options):
+        raise UsageError(f"{len(requests)} requests but {len(options)} lists of options")
+    for names in options:
         if not names or not all(names) or len(set(names)) != len(names):
-            raise ConfigError(f"the options of request {number} must be different, non-empty strings: {list(names)}")
+            raise UsageError(f"options must be different, non-empty strings, not {list(names)}")

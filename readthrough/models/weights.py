@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from readthrough import catalogue
 from readthrough.errors import WeightsError
@@ -112,16 +113,29 @@ def resolve(name: str, on_event: OnEvent | None = None, cache: Path | None = Non
         UnknownNameError: nothing goes by that name; the message names the nearest that does.
     """
     name = ALIASES.get(name, name)
-    if name in EMBEDDED:
+    source = source_of(name)
+    if source == "package":
         return _resolve_embedded(EMBEDDED[name], on_event or (lambda event: None), cache or cache_path())
+    return check_folder(Path(os.path.expanduser(name))) if source == "folder" else _from_hub(name)
+
+
+def source_of(name: str) -> Literal["package", "folder", "hub"]:
+    """Where `name` (or its alias) comes from; nothing is loaded.
+
+    Raises:
+        WeightsError: it looks like a path, and no folder is there.
+        UnknownNameError: nothing goes by that name; the message names the nearest that does.
+    """
+    if ALIASES.get(name, name) in EMBEDDED:
+        return "package"
     folder = Path(os.path.expanduser(name))
     if folder.is_dir():
-        return check_folder(folder)
+        return "folder"
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
-        return _from_hub(name)
+        return "hub"
     if "/" in name or folder.exists():
         raise WeightsError(f"{name} is not a folder with a model", hint="it must hold config.json and *.safetensors")
-    raise catalogue.unknown("model", name, [*EMBEDDED, *ALIASES])
+    raise catalogue.unknown("model", name, [*EMBEDDED, *ALIASES, "openai:MODEL@URL"])
 
 
 def cache_path() -> Path:
