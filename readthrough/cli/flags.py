@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -56,7 +57,7 @@ class Texts(Common):
         str | None,
         typer.Option(
             help="Index: hybrid, bm25 or vectors.",
-            autocompletion=complete(lambda: names("indexes")),
+            autocompletion=complete(partial(names, "indexes")),
             rich_help_panel=READING,
         ),
     ] = None
@@ -73,7 +74,7 @@ class Asking(Texts):
     workflow: Annotated[
         str | None,
         typer.Option(
-            help="Workflow that answers.", autocompletion=complete(lambda: names("workflows")), rich_help_panel=READING
+            help="Workflow that answers.", autocompletion=complete(partial(names, "workflows")), rich_help_panel=READING
         ),
     ] = None
     device: Annotated[

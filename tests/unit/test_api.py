@@ -17,7 +17,8 @@ from readthrough.types import Event
 def path(tmp_path: Path) -> Path:
     days = [f"On day {day} the boats went out and came back with {day * 3} baskets of fish." for day in range(100)]
     days.insert(50, "Ann keeps the light on the cliff.")
-    path = tmp_path / "book.txt"
+    path = tmp_path / "texts" / "book.txt"
+    path.parent.mkdir()
     path.write_text("\n\n".join(days) + "\n")
     return path
 
