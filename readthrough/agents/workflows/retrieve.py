@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
+from langgraph.runtime import Runtime  # langgraph reads the annotations of branches
+
 from readthrough.agents.answering import NOT_STATED, Reply, answer_from, stated
 from readthrough.agents.base import Question, Services, Workflow, ledger
 from readthrough.agents.finding import find_chunks, weigh
@@ -25,7 +27,6 @@ from readthrough.types import Answer, Chunk, Event, Evidence
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
-    from langgraph.runtime import Runtime
 
 MATERIAL = """Read these passages.
 
