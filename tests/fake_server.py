@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         with fake.lock:
             number = len(fake.requests)
             fake.requests.append(body)
-            fake.headers.append(dict(self.headers))
+            fake.headers.append({name.lower(): value for name, value in self.headers.items()})
             fake.times.append(time.monotonic())
         fake.steps[min(number, len(fake.steps) - 1)](self, body)
 
@@ -138,7 +138,7 @@ def obeys(text: str) -> Step:
         if "response_format" in body:
             schema = body["response_format"]["json_schema"]["schema"]
             choice = schema["properties"].get("choice", {}).get("enum", ["Ann"])[0]
-            value = {name: choice for name in schema["properties"]}
+            value = dict.fromkeys(schema["properties"], choice)
             handler.json(200, completion(body, json.dumps(value)))
             return
         reply = text
