@@ -47,10 +47,10 @@ def html_to_text(source: str) -> tuple[str, list[Heading]]:
     return "".join(writer.parts), writer.headings
 
 
-def xhtml_to_text(source: str) -> tuple[str, list[Heading]]:
-    """The same for XHTML, where an empty `<title/>` is legal; an HTML parser would read all that follows as title."""
+def repair_xhtml(source: str) -> str:
+    """XHTML as HTML: an empty `<title/>` is legal there, and an HTML parser would read all that follows as title."""
     source = _EMPTY_RAW.sub(r"<\1\2></\1>", source)
-    return html_to_text(_CDATA.sub(lambda match: html.escape(match[1]), source))
+    return _CDATA.sub(lambda match: html.escape(match[1]), source)
 
 
 def _after(node: LexborNode, root: LexborNode | None, writer: _Writer) -> LexborNode | None:

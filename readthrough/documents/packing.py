@@ -19,6 +19,7 @@ Span = tuple[int, int]
 # of a megabyte as one unknown token; a model that reads the chunk will not.
 MOST_CHARS_PER_TOKEN = 8
 COUNT_BATCH = 4096
+PIECES_PER_CHUNK = 16
 ZERO_WIDTH_JOINER = "\u200d"
 
 
@@ -72,7 +73,7 @@ class Packer:
         ends = [*starts[1:], len(text)]
         spans = [(a, b, boundaries.get(a, Level.SECTION)) for a, b in zip(starts, ends, strict=True) if a < b]
         pieces = self._divided(text, self._counted(text, spans))
-        return self._verified(text, self._grouped(pieces))
+        return self._verified(text, self._grouped(self._coarse(pieces)))
 
     def _counted(self, text: str, spans: Sequence[tuple[int, int, Level]]) -> list[Piece]:
         pieces: list[Piece] = []
@@ -114,6 +115,18 @@ class Packer:
             )
             yield start, end, level
             start, level = end, Level.CUT
+
+    def _coarse(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """The pieces, tiny ones joined up to the next section: finer boundaries cost time and gain nothing."""
+        joined: list[Piece] = []
+        most_tokens = self._size // PIECES_PER_CHUNK
+        for piece in pieces:
+            last = joined[-1] if joined else piece
+            if joined and piece.level is not Level.SECTION and last.tokens + piece.tokens <= most_tokens:
+                joined[-1] = Piece(last.start, piece.end, last.level, last.tokens + piece.tokens)
+            else:
+                joined.append(piece)
+        return joined
 
     def _grouped(self, pieces: Sequence[Piece]) -> list[list[Piece]]:
         """The division into chunks that costs least, by dynamic programming over the ends of chunks."""

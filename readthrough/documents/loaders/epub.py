@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from readthrough.documents.archive import Archive, parse_xml
 from readthrough.documents.loaders.html import decode_markup
-from readthrough.documents.markup import html_to_text, xhtml_to_text
+from readthrough.documents.markup import html_to_text, repair_xhtml
 from readthrough.documents.reading import FileLoader, Heading, fingerprint, read_source, sections_from
 from readthrough.errors import DocumentError
 from readthrough.types import Document
@@ -40,7 +40,7 @@ class EpubLoader(FileLoader):
         position = 0
         for entry, media_type in book.chapters():
             source, _ = decode_markup(archive.read(entry), f"{name}: {entry}", self.encoding)
-            text, found = html_to_text(source) if media_type == "text/html" else xhtml_to_text(source)
+            text, found = html_to_text(source if media_type == "text/html" else repair_xhtml(source))
             if not text.strip():
                 continue
             if not found and entry in book.labels:
@@ -106,19 +106,35 @@ class _Package:
         return posixpath.normpath(posixpath.join(folder, unquote(href.partition("#")[0])))
 
     def _contents(self) -> dict[str, str]:
-        """Titles by entry, the first where there are several: from the EPUB 2 contents, which EPUB 3 keeps too."""
+        """Titles by entry, the first where there are several: from the contents of EPUB 2 or EPUB 3."""
         labels: dict[str, str] = {}
         for item in self._items.values():
             entry = self._resolve(item.get("href", ""), self._folder)
             if entry not in self._archive:
                 continue
             if item.get("media-type") == "application/x-dtbncx+xml":
-                self._read_ncx(parse_xml(self._archive.read(entry), self._name), entry, labels)
+                found = _ncx_labels(parse_xml(self._archive.read(entry), self._name))
+            elif "nav" in item.get("properties", "").split():
+                found = _nav_labels(decode_markup(self._archive.read(entry), self._name, None)[0])
+            else:
+                continue
+            for target, label in found:
+                if label:
+                    labels.setdefault(self._resolve(target, posixpath.dirname(entry)), label)
         return labels
 
-    def _read_ncx(self, root: _Element, entry: str, labels: dict[str, str]) -> None:
-        for point in root.iterfind(".//{*}navPoint"):
-            label = " ".join("".join(point.findtext("{*}navLabel/{*}text") or "").split())
-            content = point.find("{*}content")
-            if label and content is not None:
-                labels.setdefault(self._resolve(content.get("src", ""), posixpath.dirname(entry)), label)
+
+def _ncx_labels(root: _Element) -> Iterator[tuple[str, str]]:
+    """(target, title) of the contents of an EPUB 2."""
+    for point in root.iterfind(".//{*}navPoint"):
+        content = point.find("{*}content")
+        if content is not None:
+            yield content.get("src", ""), " ".join((point.findtext("{*}navLabel/{*}text") or "").split())
+
+
+def _nav_labels(source: str) -> Iterator[tuple[str, str]]:
+    """(target, title) of the contents of an EPUB 3."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    for link in LexborHTMLParser(repair_xhtml(source)).css("nav a[href]"):
+        yield link.attributes.get("href") or "", " ".join(link.text().split())

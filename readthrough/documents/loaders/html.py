@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from readthrough.documents.markup import html_to_text, xhtml_to_text
+from readthrough.documents.markup import html_to_text, repair_xhtml
 from readthrough.documents.reading import FileLoader, decode, fingerprint, read_source, sections_from
 from readthrough.errors import DocumentError
 from readthrough.types import Document
@@ -24,7 +24,7 @@ class HtmlLoader(FileLoader):
         """Read `path`; see `documents.base.Loader`."""
         data = read_source(path, name, self.limits)
         source, encoding = decode_markup(data, name, self.encoding)
-        text, headings = xhtml_to_text(source) if is_xhtml(source) else html_to_text(source)
+        text, headings = html_to_text(repair_xhtml(source) if is_xhtml(source) else source)
         if not text.strip():
             raise DocumentError("no text in it", path=name, hint="save a page that scripts fill after they ran")
         sections = sections_from(headings, len(text))

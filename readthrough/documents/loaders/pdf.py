@@ -83,6 +83,8 @@ class PdfLoader(FileLoader):
 def _open_error(error: Exception, name: str) -> DocumentError:
     if "password" in str(error).lower():
         return DocumentError("encrypted: it needs a password", path=name, hint="save it without a password")
+    if "Success" in str(error):  # PDFium's only word on a page tree without pages
+        return DocumentError("no pages in it", path=name)
     return DocumentError(f"broken or truncated PDF: {error}", path=name)
 
 
