@@ -13,6 +13,7 @@ from pathlib import Path
 
 from readthrough.errors import LibraryError
 from readthrough.memory.schema import migrate
+from readthrough.retrieval import keywords
 from readthrough.types import Event
 
 BUSY_SECONDS = 600.0
@@ -100,7 +101,7 @@ class Database:
     def shrink(self) -> None:
         """Merge the keyword index and give free pages and the write-ahead log back to the disk."""
         with self.write() as connection:
-            connection.execute("INSERT INTO words(words) VALUES ('optimize')")
+            keywords.optimize(connection)
         self.connection().execute("PRAGMA incremental_vacuum").fetchall()
         self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

@@ -66,7 +66,7 @@ def named(connection: sqlite3.Connection, name: str) -> Holding:
     path = os.path.abspath(name)
     held = all_of(connection)
     found = [holding for holding in held if path in holding.paths]
-    found = found or [holding for holding in held if name and holding.id.startswith(name)]
+    found = found or [holding for holding in held if holding.id.startswith(name)]
     if not found:
         hint = "`readthrough library list` shows ids and paths"
         raise InputError("the library has no document with this id or path", path=name, hint=hint)

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from readthrough.errors import LibraryError
-from readthrough.retrieval import keywords
+from readthrough.retrieval import analysis
 
 TABLES = (
     # one loaded file: `id` is the SHA-256 of its bytes, `loading` how they became text, `text` is zlib of UTF-8
@@ -39,7 +39,7 @@ TABLES = (
         chunk INTEGER NOT NULL REFERENCES chunks ON DELETE CASCADE, embedder TEXT NOT NULL,
         segment TEXT NOT NULL REFERENCES segments, PRIMARY KEY (chunk, embedder)) WITHOUT ROWID""",
     "CREATE INDEX vectors_segment ON vectors (segment)",
-    *keywords.TABLES,
+    *analysis.tables(),
 )
 
 

@@ -1,7 +1,7 @@
 """From text to the terms that keyword search counts. Index and query go through the same function.
 
-SQLite's own FTS5 tokeniser does the work: words of letters and digits, case and accents folded, English endings
-stemmed. It takes a run of Chinese or Japanese for one word, and `loadPages` too, so such text is prepared first.
+SQLite's own FTS5 tokenisers do the work: words of letters and digits, case and accents folded. They take a run of
+Chinese or Japanese for one word, and `loadPages` too, so such text is prepared first.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-TOKENIZER = "porter unicode61 remove_diacritics 2"
-"""The FTS5 tokeniser of the keyword index. Changing it, or `prepare`, needs a migration that indexes again."""
+TOKENIZERS = {"words": "unicode61 remove_diacritics 2", "stems": "porter unicode61 remove_diacritics 2"}
+"""The two analyses of a text by name: words as they stand (names!), and words without their English endings.
+Changing one, or `prepare`, needs a migration that indexes again."""
 
 # Han, kana (with the prolonged sound mark) and Hangul: scripts whose words stand without spaces, or with endings
 _UNSPACED = re.compile(
@@ -42,29 +43,43 @@ def _grams(run: str) -> str:
 
 
 class Analyzer:
-    """Shows the terms that the keyword index makes of a text, by the same tokeniser. Safe to share by threads."""
+    """Shows the terms that the keyword index makes of a text, by the same tokenisers. Safe to share by threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._scratch = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._scratch.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='{TOKENIZER}')")
-        self._scratch.execute("CREATE VIRTUAL TABLE seen USING fts5vocab(words, 'instance')")
+        for statement in tables():
+            self._scratch.execute(statement)
 
-    def terms(self, text: str) -> list[str]:
-        """The terms of `text` in order, with repeats."""
-        rows = self._analyse([prepare(text)], "SELECT term FROM seen ORDER BY offset")
+    def terms(self, text: str, analysis: str) -> list[str]:
+        """The terms of `text` by one analysis, in order, with repeats."""
+        rows = self._analyse([prepare(text)], analysis, "SELECT term FROM {}_uses ORDER BY offset")
         return [term for (term,) in rows]
 
     def lengths(self, prepared: Sequence[str]) -> list[int]:
-        """How many terms each of the `prepared` texts has."""
-        counts = dict(self._analyse(prepared, "SELECT doc, count(*) FROM seen GROUP BY doc"))
+        """How many terms each of the `prepared` texts has (the same by either analysis)."""
+        counts = dict(self._analyse(prepared, "words", "SELECT doc, count(*) FROM {}_uses GROUP BY doc"))
         return [counts.get(index, 0) for index in range(len(prepared))]
 
-    def _analyse(self, prepared: Sequence[str], question: str) -> list[tuple[Any, ...]]:
+    def _analyse(self, prepared: Sequence[str], analysis: str, select: str) -> list[tuple[Any, ...]]:
+        insert = f"INSERT INTO {analysis}(rowid, text) VALUES (?, ?)"
         with self._lock:
             self._scratch.execute("BEGIN")
             try:
-                self._scratch.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", enumerate(prepared))
-                return self._scratch.execute(question).fetchall()
+                self._scratch.executemany(insert, enumerate(prepared))
+                return self._scratch.execute(select.format(analysis)).fetchall()
             finally:
                 self._scratch.execute("ROLLBACK")
+
+
+def tables() -> list[str]:
+    """The statements that make the tables of the keyword index.
+
+    For each analysis: a contentless FTS5 table (it keeps the inverted index, not the text) of its name, and
+    `<name>_uses`, which shows every place of every term.
+    """
+    made: list[str] = []
+    for name, tokenizer in TOKENIZERS.items():
+        made.append(f"CREATE VIRTUAL TABLE {name} USING fts5(text, content='', tokenize='{tokenizer}')")
+        made.append(f"CREATE VIRTUAL TABLE {name}_uses USING fts5vocab({name}, 'instance')")
+    return made

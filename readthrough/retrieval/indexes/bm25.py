@@ -5,6 +5,10 @@ Robertson and Zaragoza 2009, https://doi.org/10.1561/1500000019, in Lucene's var
 
     score = sum over terms of  ln(1 + (N - df + 0.5) / (df + 0.5)) * tf / (tf + k1 * (1 - b + b * length / mean length))
 
+summed over two analyses of the text: words as they stand and their stems. Stems alone confuse names (Kansas), words
+alone miss forms; over 79 questions with known passages, recall at 10 was 0.64 with stems, 0.63 with words, 0.67 with
+both.
+
 Differs from the paper: N, df and the mean length are those of the documents asked about, not of the whole store
 (FTS5's own bm25() uses the whole table, so a score would depend on what else the library holds).
 """
@@ -16,14 +20,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from readthrough.retrieval.analysis import Analyzer
+from readthrough.retrieval.analysis import TOKENIZERS, Analyzer
 from readthrough.retrieval.base import Corpus
 
 
 class BM25Index:
     """Keyword search, exact, in any language that FTS5 or pairs of characters can split into words."""
 
-    def __init__(self, corpus: Corpus, *, k1: float = 1.5, b: float = 0.75) -> None:
+    def __init__(self, corpus: Corpus, *, k1: float = 1.2, b: float = 0.5) -> None:
         self._corpus = corpus
         self._analyzer = Analyzer()
         self._k1 = k1
@@ -32,17 +36,17 @@ class BM25Index:
     def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, score); only chunks that hold a term of the query."""
         chunk_ids = self._corpus.chunk_array(among)
-        weights = Counter(self._analyzer.terms(query))
-        if not len(chunk_ids) or not weights:
+        if not len(chunk_ids):
             return []
         lengths = self._lengths(chunk_ids)
         norms = self._k1 * (1 - self._b + self._b * lengths / max(float(lengths.mean()), 1.0))
         scores = np.zeros(len(chunk_ids))
-        for term, weight in weights.items():
-            rows, frequencies = self._postings(term, chunk_ids)
-            if len(rows):
-                idf = np.log1p((len(chunk_ids) - len(rows) + 0.5) / (len(rows) + 0.5))
-                scores[rows] += weight * idf * frequencies / (frequencies + norms[rows])
+        for analysis in TOKENIZERS:
+            for term, weight in Counter(self._analyzer.terms(query, analysis)).items():
+                rows, frequencies = self._postings(analysis, term, chunk_ids)
+                if len(rows):
+                    idf = np.log1p((len(chunk_ids) - len(rows) + 0.5) / (len(rows) + 0.5))
+                    scores[rows] += weight * idf * frequencies / (frequencies + norms[rows])
         best = np.argsort(-scores, kind="stable")[:k]
         return [(int(chunk_ids[row]), float(scores[row])) for row in best if scores[row] > 0]
 
@@ -54,10 +58,10 @@ class BM25Index:
         lengths: np.ndarray = found[np.searchsorted(found[:, 0], chunk_ids), 1].astype(np.float64)
         return lengths
 
-    def _postings(self, term: str, chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _postings(self, analysis: str, term: str, chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where in `chunk_ids` the term stands, and how often in each."""
         first, last = int(chunk_ids[0]), int(chunk_ids[-1])
-        select = "SELECT doc, count(*) FROM word_uses WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
+        select = f"SELECT doc, count(*) FROM {analysis}_uses WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
         found = np.array(
             self._corpus.connection().execute(select, (term, first, last)).fetchall(), dtype=np.int64
         ).reshape(-1, 2)
