@@ -131,17 +131,17 @@ def says(text: str | None, finish: str = "stop", **message: Any) -> Step:
     return step
 
 
-def obeys(text: str) -> Step:
+def obeys(answer: Callable[[str], str]) -> Step:
     """A server that keeps `max_tokens` and `stop`, and gives JSON where a schema is asked for."""
 
     def step(handler: Handler, body: Body) -> None:
         if "response_format" in body:
             schema = body["response_format"]["json_schema"]["schema"]
-            choice = schema["properties"].get("choice", {}).get("enum", ["Ann"])[0]
+            choice = min(schema["properties"].get("choice", {}).get("enum", ["Ann"]))
             value = dict.fromkeys(schema["properties"], choice)
             handler.json(200, completion(body, json.dumps(value)))
             return
-        reply = text
+        reply = answer(body["messages"][-1]["content"])
         for mark in body.get("stop", ()):
             reply = reply.split(mark)[0]
         words = reply.split()

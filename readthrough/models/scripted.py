@@ -17,7 +17,7 @@ from readthrough.types import Usage
 from readthrough.yaml_strict import read
 
 _KEYS: dict[str, tuple[type, ...]] = {"replies": (list, dict), "choices": (dict,), "window_tokens": (int,)}
-_TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
+_TOKEN = re.compile(r"\s*(?:\w{1,8}|[^\w\s])|\s+$")
 
 Kind = Literal["complete", "choose", "likelihood"]
 T = TypeVar("T", Completion, Choice, Likelihood)
@@ -39,7 +39,7 @@ class Call:
 class ScriptedModel(ModelBackend):
     """Replies from a script; deterministic.
 
-    A token is a word or a punctuation mark with the white space before it.
+    A token is up to eight letters of a word, or a mark, with the white space before it.
 
     Attributes:
         replies: a list (one after another; running out is an error), a mapping of regular expression to reply
@@ -57,7 +57,7 @@ class ScriptedModel(ModelBackend):
     window_tokens: int = 8192
     faults: Mapping[int, Exception] = field(default_factory=dict)
     name: str = "scripted"
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         self.tokenizer_id = "scripted:words-v1"
@@ -108,7 +108,7 @@ class ScriptedModel(ModelBackend):
         return completion
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Words and punctuation marks."""
+        """Words in pieces of eight letters, and marks."""
         return [len(_tokens(text)) for text in texts]
 
     def _record(
