@@ -38,7 +38,7 @@ def guarded(run: Callable[[Flags], int | None], flags: Flags) -> int:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     except BrokenPipeError:
-        silence_stdout()
+        silence()
         return BROKEN_PIPE
     except ReadthroughError as error:
         return report(error, as_json=flags.json, verbose=flags.verbose)
@@ -60,7 +60,8 @@ def report(error: ReadthroughError, *, as_json: bool, verbose: int = 0) -> int:
         else:
             print(f"readthrough: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
     except BrokenPipeError:
-        silence_stdout()
+        silence()
+        return BROKEN_PIPE
     return error.exit_code
 
 
@@ -69,6 +70,8 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def silence_stdout() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush does not complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def silence() -> None:
+    """Point standard output and error at nothing, so that the interpreter's last flush does not complain."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nothing, stream.fileno())

@@ -45,7 +45,7 @@ class ProgressView:
             if self._bars is None:
                 return
             if event.stage not in self._tasks:
-                self._tasks[event.stage] = self._bars.add_task(event.stage, total=None)
+                self._tasks[event.stage] = self._bars.add_task(event.stage, total=None, unit="")
             unit = f"{event.unit} {event.note}".strip()
             self._bars.update(
                 self._tasks[event.stage], completed=event.done, total=event.total, description=event.stage, unit=unit

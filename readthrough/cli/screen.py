@@ -15,8 +15,6 @@ from readthrough.cli.guard import one_line
 from readthrough.types import Answer, Coverage, Event, SkippedFile, place
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from readthrough.cli.flags import Common
     from readthrough.cli.progress import ProgressView
 
@@ -30,16 +28,14 @@ class Screen:
     """The two output streams of one command, under its flags."""
 
     def __init__(self, flags: Common) -> None:
-        from rich.console import Console
+        from readthrough.cli.console import Console
 
         self._flags = flags
         if isinstance(sys.stdout, TextIOWrapper):
             # Lone surrogates stand in file names and broken texts; written as \udcXX they are also right in JSON.
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-        options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
-        options["no_color"] = True if flags.no_color else None  # None: as NO_COLOR says
-        self._out: Console = Console(**options)
-        self._err: Console = Console(stderr=True, **options)
+        self._out = Console(stderr=False, no_color=flags.no_color)
+        self._err = Console(stderr=True, no_color=flags.no_color)
         self._view: ProgressView | None = None
         self._streamed: list[str] = []
 

@@ -1,0 +1,166 @@
+"""`ask`, `search`, `index` and `library` in this process: real files, library and graphs, a scripted model."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from readthrough.cli.main import run as run_command
+from readthrough.documents.load import load
+from tests.schemas import ANSWER, ERROR, HITS, checked
+
+QUESTION = "Who keeps the light?"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    days = [f"On day {day} the boats went out and came back with {day * 3} baskets of fish." for day in range(100)]
+    days.insert(50, "Ann keeps the light on the cliff.")
+    path = tmp_path / "book.txt"
+    path.write_text("\n\n".join(days) + "\n")
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `readthrough` with arguments, nothing coming in on standard input."""
+    script = tmp_path / "script.yaml"
+    script.write_text("replies: {'': Ann keeps the light.}\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("readthrough.config.user_config_path", lambda name: tmp_path / "user" / name)
+    monkeypatch.setenv("READTHROUGH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("READTHROUGH_MODEL", f"scripted:{script}")
+    monkeypatch.setenv("READTHROUGH_INDEX", "bm25")
+
+    def call(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+        code = run_command([str(argument) for argument in arguments])
+        return Done(code, *capsys.readouterr())
+
+    return call
+
+
+BAD = {
+    "path": (["ask", QUESTION, "none.txt"], 4, "MissingPathError", "none.txt"),
+    "workflow": (["ask", QUESTION, "BOOK", "--workflow", "retreive"], 4, "UnknownNameError", "'retrieve'"),
+    "model": (["ask", QUESTION, "BOOK", "--model", "smal"], 4, "UnknownNameError", "'small'"),
+    "index": (["search", QUESTION, "BOOK", "--index", "bm52"], 4, "UnknownNameError", "'bm25'"),
+    "dtype": (["ask", QUESTION, "BOOK", "--dtype", "int3"], 4, "ConfigError", "dtype"),
+    "encoding": (["ask", QUESTION, "BOOK", "--encoding", "utf-9"], 4, "", "utf-9"),
+    "option": (["ask", QUESTION, "BOOK", "--workflow", "chain-of-agents", "--k", "3"], 4, "UnknownNameError", "'k'"),
+    "empty question": (["ask", "", "BOOK"], 2, "UsageError", "empty"),
+    "no question": (["ask"], 2, "UsageError", "no question"),
+    "questions": (["ask", "--questions", "none.txt", "BOOK"], 4, "MissingPathError", "none.txt"),
+    "empty text": (["ask", QUESTION], 4, "", "empty"),
+    "home": (["ask", QUESTION, "BOOK", "--home", "/dev/null/x"], 1, "LibraryError", "/dev/null"),
+}
+
+
+def test_show_none_and_quiet(run: Run, book: Path) -> None:
+    done = run("ask", QUESTION, book, "--show", "none", "--quiet")
+    assert (done.stdout, done.stderr, done.returncode) == ("Ann keeps the light.\n", "", 0)
+
+
+def test_stream(run: Run, book: Path) -> None:
+    done = run("ask", QUESTION, book, "--stream", "--show", "none", "--quiet")
+    assert (done.stdout, done.returncode) == ("Ann keeps the light.\n", 0)
+
+
+def test_several_questions_are_a_line_each(run: Run, book: Path, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"question": "Which?", "choices": ["Ann", "Tom"]}) + "\n")
+    done = run("ask", "--questions", questions, book, "-q", QUESTION, "--json")
+    lines = done.stdout.splitlines()
+    assert [checked(line, ANSWER)["question"] for line in lines] == ["Which?", QUESTION]
+    assert json.loads(lines[0])["choices"] == ["Ann", "Tom"]
+
+
+def test_choices(run: Run, book: Path) -> None:
+    done = run("ask", "Who keeps it?", book, "--choice", "Tom", "--choice", "Ann", "--json")
+    assert checked(done.stdout, ANSWER)["choices"] == ["Tom", "Ann"]
+    assert run("ask", "Who?", book, "--choice", "Ann").returncode == 2
+
+
+def test_chain_of_agents(run: Run, book: Path) -> None:
+    done = run("ask", QUESTION, book, "--workflow", "chain-of-agents", "--json")
+    coverage = checked(done.stdout, ANSWER)["coverage"]
+    assert coverage["read"] == coverage["tokens"]
+
+
+def test_search(run: Run, book: Path) -> None:
+    done = run("search", "keeps the light", book, "--json", "--k", "3")
+    hits = checked(done.stdout, HITS)["hits"]
+    assert 1 <= len(hits) <= 3
+    assert "Ann keeps the light" in hits[0]["quote"]
+    text = load(book).text
+    assert all(text[hit["start"] : hit["end"]] == hit["quote"] for hit in hits)
+    assert run("search", "keeps the light", book).stdout.startswith(" 1. “")
+    assert run("search", " ", book).returncode == 2
+
+
+def test_index_then_library(run: Run, book: Path) -> None:
+    done = run("index", book)
+    assert done.returncode == 0, done.stderr
+    assert str(book) in done.stdout
+    listed = json.loads(run("library", "list", "--json").stdout)["documents"]
+    assert [row["paths"] for row in listed] == [[str(book)]]
+    assert run("library", "size").stdout.strip()
+    shown = json.loads(run("library", "show", book, "--json").stdout)
+    assert shown["document"]["id"] == listed[0]["id"]
+    assert run("library", "delete", listed[0]["id"][:12]).returncode == 0
+    assert json.loads(run("library", "list", "--json").stdout)["documents"] == []
+    assert run("library", "show", book).returncode == 4
+
+
+def test_partial(run: Run, book: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    book.rename(folder / "book.txt")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
+    done = run("ask", QUESTION, folder, "--json")
+    answer = checked(done.stdout, ANSWER)
+    assert done.returncode == 3
+    assert [file["path"] for file in answer["skipped_files"]] == [str(folder / "broken.pdf")]
+    assert "broken.pdf" in done.stderr
+
+
+def test_bad_settings_file(run: Run, book: Path, tmp_path: Path) -> None:
+    (tmp_path / "here" / "readthrough.yaml").write_text("workflow: retrieve\nworkflow: retrieve\n")
+    done = run("ask", QUESTION, book)
+    assert done.returncode == 4
+    assert "readthrough.yaml:2" in done.stderr
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case: str, run: Run, book: Path) -> None:
+    arguments, code, kind, word = BAD[case]
+    arguments = [str(book) if argument == "BOOK" else argument for argument in arguments]
+    plain = run(*arguments)
+    assert plain.returncode == code, plain.stderr
+    assert plain.stdout == ""
+    assert word in plain.stderr
+    assert plain.stderr.startswith("readthrough: ")
+    assert plain.stderr.count("\n") == 1
+    as_json = run(*arguments, "--json")
+    assert as_json.returncode == code
+    error = checked(as_json.stdout, ERROR)["error"]
+    assert kind in ("", error["type"])
