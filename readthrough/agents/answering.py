@@ -6,11 +6,14 @@ small models favour a letter whatever stands behind it. A free answer is written
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from readthrough.agents.base import Question, Services
+from readthrough.agents.finding import QUESTION_ABOUT, QUESTION_ALONE
 from readthrough.models.base import Choice, Request
+from readthrough.types import Event
 
 MULTIPLE_CHOICE = """{material}
 
@@ -31,6 +34,8 @@ Does the text above say the answer to this question? Answer Yes or No."""
 NOT_STATED = "The text does not say."
 
 _ROTATIONS = 2
+_STATED_WEIGHTS = {"yes": 1.5, "raised": 1.9}
+_STATED_BIAS = -2.75
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -49,10 +54,27 @@ class Reply:
 
 
 def stated(services: Services, material: str, question: Question) -> float:
-    """The probability that `material` states the answer to the question."""
+    """The probability that `material` states the answer to the question.
+
+    Two signs are put together: what the model says when asked (yes or no), and how much the material raises the
+    question, log p(question | material) less log p(question) a token, which small models know better. Without
+    logits the first alone decides.
+    """
     asked = question.text if question.choices is None else " ".join([question.text, *question.choices])
     request = Request.user(IS_STATED.format(material=material, question=asked))
-    return services.choose([request], [["Yes", "No"]])[0].probabilities[0]
+    yes = services.choose([request], [["Yes", "No"]])[0].probabilities[0]
+    if "logits" not in services.model.capabilities:
+        return yes
+    about = [Request.user(QUESTION_ABOUT.format(text=material)), Request.user(QUESTION_ALONE)]
+    given, alone = services.likelihood(about, [question.text] * 2)
+    signs = {"yes": _log_odds(yes), "raised": given.mean - alone.mean}
+    services.emit(Event("decide", 1, 1, note=" ".join(f"{name}={value:.3f}" for name, value in signs.items())))
+    return 1 / (1 + math.exp(-(_STATED_BIAS + sum(_STATED_WEIGHTS[name] * value for name, value in signs.items()))))
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, 1e-4), 1 - 1e-4)
+    return math.log(bounded / (1 - bounded))
 
 
 def answer_from(

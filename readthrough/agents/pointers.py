@@ -71,23 +71,31 @@ def overlap(sentence: Sentence, answer: frozenset[str], question: frozenset[str]
     return held / total if total else 0.0
 
 
-def point(question: str, answer: str, among: Sequence[Sentence], most: int = 3) -> list[tuple[Sentence, list[int]]]:
+def point(
+    question: str, answer: str, among: Sequence[Sentence], most: int = 3, trust: Sequence[float] | None = None
+) -> list[tuple[Sentence, list[int]]]:
     """For each sentence of the answer the source sentence that holds most of it, best first, `most` at most.
 
-    A sentence of the answer that shares no telling word with any source sentence points nowhere.
+    `trust` (0 to 1 for each of `among`) says where the model looked; it counts as much as the words do. A sentence
+    of the answer that shares no word with the source (a bare "yes") points to where the question's words are.
     """
+    if not among:
+        return []
     weights = rarity(among)
     asked = frozenset(words(question))
+    trusted = dict(zip(among, trust or [1.0] * len(among), strict=True))
     found: dict[Sentence, list[int]] = {}
     strength: dict[Sentence, float] = {}
     for number, (start, end) in enumerate(sentence_spans(answer) or [(0, len(answer))]):
         said = frozenset(words(answer[start:end]))
-        if not any(said & sentence.words for sentence in among):
-            continue
-        best = max(among, key=lambda sentence: overlap(sentence, said, asked, weights))
-        if best.words & said:
-            found.setdefault(best, []).append(number)
-            strength[best] = max(strength.get(best, 0.0), overlap(best, said, asked, weights))
+        holding = [sentence for sentence in among if said & sentence.words] or among
+
+        def score(sentence: Sentence, said: frozenset[str] = said) -> float:
+            return overlap(sentence, said, asked, weights) * (1 + trusted[sentence]) / 2
+
+        best = max(holding, key=score)
+        found.setdefault(best, []).append(number)
+        strength[best] = max(strength.get(best, 0.0), score(best))
     ranked = sorted(found, key=lambda sentence: -strength[sentence])[:most]
     return [(sentence, found[sentence]) for sentence in ranked]
 

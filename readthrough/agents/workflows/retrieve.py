@@ -62,8 +62,7 @@ class Retrieve(Workflow):
         neighbours: how many chunks before and after the best ones are read with them.
         weigh: how many candidates are weighed by query likelihood when the first look is not enough.
         abstain_below: the probability that the passages state the answer, below which the answer is refused.
-        evidence_ratio: passages at least this probable beside the most probable one are evidence.
-        quotes: how many sentences answer a question that asks for the text's own words.
+        quotes: the most sentences quoted as evidence.
         quote_passages: from how many passages these are taken.
     """
 
@@ -75,8 +74,7 @@ class Retrieve(Workflow):
     neighbours: int = 0
     weigh: int = 24
     abstain_below: float = 0.5
-    evidence_ratio: float = 0.3
-    quotes: int = 1
+    quotes: int = 3
     quote_passages: int = 3
 
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
@@ -138,10 +136,13 @@ class Retrieve(Workflow):
         ranked = sorted(weighed, key=lambda chunk: -weighed[chunk]) if weighed else state["candidates"]
         passages = self._passages(services, ranked)
         material = self._material(services, passages)
-        return {"passages": [chunk.id for chunk in passages], "stated": stated(services, material, _question(state))}
+        read: State = {"passages": [chunk.id for chunk in passages]}
+        if not state.get("choices"):
+            read["stated"] = stated(services, material, _question(state))
+        return read
 
     def _after_read(self, state: State, runtime: Runtime[Services]) -> str:
-        if state["stated"] >= self.abstain_below or state.get("choices"):
+        if state.get("choices") or state["stated"] >= self.abstain_below:
             return "answer"
         deeper = self.weigh and not state["weighed"] and "logits" in runtime.context.model.capabilities
         return "weigh" if deeper and len(state["candidates"]) > len(state["passages"]) else "abstain"
@@ -159,30 +160,28 @@ class Retrieve(Workflow):
         services, question = runtime.context, _question(state)
         passages = services.shelf.get(state["passages"])
         material = self._material(services, passages)
-        reply = answer_from(services, material, question, stated=state["stated"])
-        evidence = self._evidence(services, material, question, passages)
+        reply = answer_from(services, material, question, stated=state.get("stated"))
+        looked = self._where(services, material, question, len(passages))
+        among = [sentences([passage]) for passage in passages]
+        trust = [share for share, inside in zip(looked, among, strict=True) for _ in inside]
         said = reply.text if question.choices is None else f"{question.text} {reply.text}"
-        pointers = point(question.text, said, sentences(evidence))
+        pointers = point(question.text, said, [each for inside in among for each in inside], self.quotes, trust)
         return {"reply": reply.to_state(), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
 
-    def _evidence(
-        self, services: Services, material: str, question: Question, passages: Sequence[Chunk]
-    ) -> list[Chunk]:
-        """The passages that the model picks by their numbers, most probable first."""
+    def _where(self, services: Services, material: str, question: Question, passages: int) -> list[float]:
+        """Where the model finds the answer: for each passage its probability beside the most probable one's."""
         asked = question.text if question.choices is None else " ".join([question.text, *question.choices])
         request = Request.user(WHICH_PASSAGE.format(material=material, question=asked), prefill="[")
-        numbers = [f"{number}]" for number in range(1, len(passages) + 1)]
+        numbers = [f"{number}]" for number in range(1, passages + 1)]
         probabilities = services.choose([request], [numbers])[0].probabilities
-        ranked = sorted(range(len(passages)), key=lambda at: -probabilities[at])
-        least = max(probabilities) * self.evidence_ratio
-        return [passages[at] for at in ranked if probabilities[at] >= least]
+        return [probability / max(probabilities) for probability in probabilities]
 
     def _quote(self, state: State, runtime: Runtime[Services]) -> State:
         """Answer with the text's own words: the sentences that raise the question most."""
         services = runtime.context
         ranked = sorted(state["weighed"], key=lambda chunk: -state["weighed"][chunk])[: self.quote_passages]
         passages = in_reading_order(services.shelf.get(ranked), [entry.id for entry in services.shelf.documents])
-        best = best_sentences(services, state["question"], passages, self.quotes)
+        best = best_sentences(services, state["question"], passages, 1)
         spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
         text = "\n".join(
             unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans
