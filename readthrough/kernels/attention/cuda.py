@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from readthrough.kernels.merge import merge_lse
+
 _HALF = (torch.bfloat16, torch.float16)
 
 
@@ -16,21 +18,28 @@ def supports(q: torch.Tensor) -> bool:
 def attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """See `kernels.attention.attend`. Queries of a group are rows of one matrix where there is no mask."""
-    heads, queries, width = q.shape
-    kv_heads = k.shape[0]
-    group = heads // kv_heads
-    if causal:
-        rows = q.unsqueeze(0)
-        keys, values = (x.repeat_interleave(group, 0).unsqueeze(0) for x in (k, v))
-    else:
-        rows = q.reshape(1, kv_heads, group * queries, width)
-        keys, values = k.unsqueeze(0), v.unsqueeze(0)
+    """See `kernels.attention.attend`. Queries of a group are rows of one matrix where nothing is masked."""
+    group = q.shape[0] // k.shape[0]
+    if not causal:
+        out, lse = _kernel(q.reshape(k.shape[0], group * q.shape[1], q.shape[2]), k, v, False, scale)
+        return out.reshape(q.shape), lse.reshape(q.shape[:2])
+    past = k.shape[1] - q.shape[1]
+    own_keys, own_values = (tensor[:, past:].repeat_interleave(group, 0) for tensor in (k, v))
+    own = _kernel(q, own_keys, own_values, True, scale)
+    if not past:
+        return own
+    return merge_lse([own, attend(q, k[:, :past], v[:, :past], causal=False, scale=scale)])
+
+
+def _kernel(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rows, keys, values = q[None], k[None], v[None]
     if q.dtype in _HALF:
         result = torch.ops.aten._scaled_dot_product_flash_attention(rows, keys, values, 0.0, causal, False, scale=scale)
     else:
         result = torch.ops.aten._scaled_dot_product_efficient_attention(
             rows, keys, values, None, True, 0.0, causal, scale=scale
         )
-    out, lse = result[0], result[1][..., : rows.shape[2]]  # the log-sum-exp comes padded to whole tiles
-    return out.reshape(heads, queries, width), lse.reshape(heads, queries)
+    # the log-sum-exp comes padded to whole tiles
+    return result[0][0], result[1][0, :, : q.shape[1]]

@@ -23,7 +23,8 @@ def attend(
         end = min(q.shape[1], start + block)
         scores = q[:, start:end].to(wide) @ keys.transpose(-1, -2) * scale
         if causal:
-            seen = torch.ones(end - start, k.shape[1], dtype=torch.bool, device=q.device).tril(start)
+            seen = torch.ones(end - start, k.shape[1], dtype=torch.bool, device=q.device)
+            seen = seen.tril(k.shape[1] - q.shape[1] + start)
             scores = scores.masked_fill(~seen, -torch.inf)
         lse[:, start:end] = scores.logsumexp(-1)
         out[:, start:end] = (scores.softmax(-1) @ values).to(q.dtype)

@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from readthrough.errors import ModelError
-from readthrough.kernels.attention import attend, attend_window
+from readthrough.kernels.attention import NEWEST_TOKENS, TILE_TOKENS, attend, attend_newest, attend_window
 from readthrough.kernels.merge import merge_lse
 from readthrough.models.local.cache import Block, Sequence
 
@@ -148,12 +148,11 @@ def _own(
         return attend(q, k, v, causal=True, scale=scale)
     tail = segment.sequence.tail
     segment.sequence.append(layer, k, v)
-    if q.shape[1] == 1:
-        return attend(q, *tail.read(layer, tail.length + 1), causal=False, scale=scale)
-    own = attend(q, k, v, causal=True, scale=scale)
-    if not tail.length:
-        return own
-    return merge_lse([own, attend(q, *tail.read(layer, tail.length), causal=False, scale=scale)])
+    tokens = tail.length + q.shape[1]
+    if q.shape[1] > NEWEST_TOKENS:
+        return attend(q, *tail.read(layer, tokens), causal=True, scale=scale)
+    tiles = -(-tokens // TILE_TOKENS) * TILE_TOKENS
+    return attend_newest(q, *tail.read(layer, tiles), tokens=tokens, scale=scale)
 
 
 def _exceeds(segment: Segment, window: int) -> bool:

@@ -51,14 +51,17 @@ class Block:
         self.values[layer][:, self.length : end] = values
 
     def read(self, layer: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Views `[Hkv, length, D]` of the first `length` keys and values of `layer`."""
+        """Views `[Hkv, length, D]` of the first `length` keys and values of `layer`.
+
+        `length` may go up to the next multiple of `ROUND_TOKENS`: what was never written reads as zeros.
+        """
         return self.keys[layer][:, :length], self.values[layer][:, :length]
 
     def _buffer(self, like: torch.Tensor, needed_tokens: int) -> torch.Tensor:
         capacity = max(needed_tokens, self.reserve_tokens)
         capacity = -(-capacity // ROUND_TOKENS) * ROUND_TOKENS
         self.nbytes += like.shape[0] * capacity * like.shape[2] * like.itemsize
-        return like.new_empty(like.shape[0], capacity, like.shape[2])
+        return like.new_zeros(like.shape[0], capacity, like.shape[2])
 
     def _grown(self, old: torch.Tensor, needed_tokens: int) -> torch.Tensor:
         grown = self._buffer(old, max(needed_tokens, int(old.shape[1] * GROWTH_RATIO)))
