@@ -121,7 +121,8 @@ class Book:
         from readthrough.spec import build
 
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
-        flow = build("workflows", workflow or self._settings.workflow, options)
+        defaults = {"index": self._settings.index}
+        flow = build("workflows", workflow or self._settings.workflow, options, defaults)
         with self._lock:  # one model, one answer at a time
             services = Services(
                 model=self.model, shelf=self._shelf, runs=self._run_log(), on_event=self._on_event, on_text=on_text

@@ -27,8 +27,12 @@ def split(spec: object, what: str = "part") -> tuple[str, dict[str, Any]]:
     raise ConfigError(f"{what}: expected a name or {{name: {{option: value}}}}, not {spec!r:.80}")
 
 
-def build(point: str, spec: object, options: Mapping[str, Any] | None = None) -> Any:
-    """The part of `point` that `spec` names, made with its options; `options` win over the spec's own.
+def build(
+    point: str, spec: object, options: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+) -> Any:
+    """The part of `point` that `spec` names, made with its options.
+
+    `options` win over the spec's own; `defaults` stand in where nothing is said and the part has such an option.
 
     Raises:
         UnknownNameError: no such part, or it has no such option; the message names the nearest.
@@ -37,8 +41,9 @@ def build(point: str, spec: object, options: Mapping[str, Any] | None = None) ->
     what = point.removesuffix("s")
     name, values = split(spec, what)
     part = find(point, name)
-    values |= options or {}
     known = [field.name for field in dataclasses.fields(part) if field.init]
+    usual = {option: value for option, value in (defaults or {}).items() if option in known}
+    values = {**usual, **values, **(options or {})}
     for option in values:
         if option not in known:
             raise unknown(f"option of {what} {name!r}", option, known)
