@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from readthrough.memory.shelf import Shelf
 
+MOST_CHOICES = 26
+"""Options are named by the letters A to Z."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -34,8 +37,10 @@ class Question:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise UsageError("the question is empty", hint="ask something, in quotes")
-        if self.choices is not None and (len(self.choices) < 2 or not all(c.strip() for c in self.choices)):
-            raise UsageError("a multiple-choice question needs at least two choices, none empty")
+        if self.choices is not None and not 2 <= len(self.choices) <= MOST_CHOICES:
+            raise UsageError(f"a multiple-choice question has 2 to {MOST_CHOICES} choices, not {len(self.choices)}")
+        if self.choices is not None and not all(choice.strip() for choice in self.choices):
+            raise UsageError("a choice is empty", hint="give every --choice a text")
 
 
 @dataclass

@@ -1,0 +1,56 @@
+"""What tests of the workflows share: a shelf of made-up books, and scripted models that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from readthrough.agents.base import Question, Services, Workflow
+from readthrough.memory.runs import RunLog
+from readthrough.memory.shelf import Shelf
+from readthrough.models.base import Request
+from readthrough.models.scripted import ScriptedModel
+from readthrough.types import Answer, Event
+from tests.library_samples import open_library, story
+
+FACT = "The brass key of the lighthouse was hidden under the third stair by Ann Weller."
+QUESTION = "Who hid the brass key of the lighthouse?"
+
+
+def write_book(folder: Path, paragraphs: int = 30, fact: str = FACT) -> Path:
+    """A book of `paragraphs` paragraphs with one fact in the middle."""
+    parts = story(7, paragraphs).split("\n\n")
+    parts.insert(len(parts) // 2, fact)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "book.txt"
+    path.write_text("\n\n".join(parts), encoding="utf-8")
+    return path
+
+
+def shelve(home: Path, *paths: Path) -> Shelf:
+    """The shelf of some files, in a library that needs no weights."""
+    return open_library(home).shelve(paths)
+
+
+def says_what_it_reads(request: Request) -> str:
+    """A model that answers `Ann Weller` where the fact is in front of it, and else passes on what it knew."""
+    return "Ann Weller hid it." if "Ann Weller" in request.messages[-1].content else "Nothing about it."
+
+
+def decides(request: Request, options: Sequence[str]) -> list[float]:
+    """Yes where the fact is in front of it; of numbered passages the one with the fact; else the first option."""
+    prompt = request.messages[-1].content
+    if list(options) == ["Yes", "No"]:
+        return [0.95, 0.05] if "Ann Weller" in prompt else [0.05, 0.95]
+    wanted = next((n for n in range(len(options)) if f"[{n + 1}] {FACT[:20]}" in prompt), 0)
+    return [1.0 if place == wanted else 0.0 for place in range(len(options))]
+
+
+def run(
+    workflow: Workflow, shelf: Shelf, question: Question, model: ScriptedModel | None = None
+) -> tuple[Answer, ScriptedModel, list[Event]]:
+    """Run a workflow over a shelf with a scripted model: the answer, the model with its calls, the events."""
+    model = model or ScriptedModel(replies=says_what_it_reads, choices=decides)
+    events: list[Event] = []
+    services = Services(model=model, shelf=shelf, runs=RunLog(), on_event=events.append)
+    return workflow.run(question, services), model, events

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from readthrough.agents.passages import numbered, unwrap, windows, within_budget
+from readthrough.agents.pointers import point, sentences, words
+from readthrough.agents.queries import search_queries, wants_quote
+from readthrough.agents.base import Question
+from readthrough.types import Chunk
+
+sizes = st.lists(st.integers(1, 50), min_size=1, max_size=60)
+
+
+@given(sizes, st.integers(50, 200))
+def test_windows_hold_every_chunk_once_in_order_within_the_limit(counts: list[int], limit: int) -> None:
+    tokens = dict(enumerate(counts))
+    made = windows(list(tokens), tokens, limit)
+    assert [chunk for window in made for chunk in window] == list(tokens)
+    assert all(sum(tokens[chunk] for chunk in window) <= limit for window in made)
+    assert all(sum(tokens[chunk] for chunk in one + two) > limit // 2 for one, two in zip(made, made[1:], strict=False))
+
+
+def test_a_chunk_larger_than_the_window_is_an_error_not_a_loss() -> None:
+    with pytest.raises(ValueError, match="60 tokens"):
+        windows([1], {1: 60}, 50)
+
+
+@given(sizes, st.integers(0, 300))
+def test_a_budget_is_never_exceeded_and_order_is_kept(counts: list[int], budget: int) -> None:
+    tokens = dict(enumerate(counts))
+    kept = within_budget(list(tokens), tokens, budget)
+    assert sum(tokens[chunk] for chunk in kept) <= budget
+    assert kept == sorted(kept)
+
+
+def test_wrapped_prose_is_joined_and_structure_is_kept() -> None:
+    assert unwrap("A line that\nwas wrapped.\n\nNext\n- one\n- two\n") == "A line that was wrapped.\n\nNext\n- one\n- two"
+    assert numbered(["a", "b"]) == "[1] a\n\n[2] b"
+
+
+def test_each_sentence_of_an_answer_points_to_its_source() -> None:
+    text = "Ann lit the lamp at six. Bob sailed to Rhodes in May. Nobody saw the whale."
+    found = point("What happened?", "Bob went to Rhodes. Ann lit a lamp.", sentences([Chunk(1, "d", 0, 0, len(text), text)]))
+    quoted = {text[sentence.start : sentence.end]: supports for sentence, supports in found}
+    assert quoted == {"Bob sailed to Rhodes in May.": [0], "Ann lit the lamp at six.": [1]}
+
+
+def test_an_answer_that_shares_no_word_points_where_the_question_is() -> None:
+    text = "Ann lit the lamp. Bob sailed to Rhodes."
+    found = point("Did Bob sail to Rhodes?", "Yes.", sentences([Chunk(1, "d", 0, 0, len(text), text)]))
+    assert [text[sentence.start : sentence.end] for sentence, _ in found] == ["Bob sailed to Rhodes."]
+
+
+def test_words_of_languages_without_spaces_are_characters() -> None:
+    assert words("灯台の鍵 keys") == ["灯", "台", "の", "鍵", "key"]
+
+
+def test_queries_are_the_whole_question_its_sentences_and_its_quotes() -> None:
+    found = search_queries(Question('Look at the contract "Lease of 1921". Details: on what date does the term end?'))
+    assert found[0].startswith("Look at the contract")
+    assert "on what date does the term end?" in found and "Lease of 1921" in found
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("Highlight the parts about renewal.", True),
+        ("What are the exact words of the oath?", True),
+        ("Which clause limits liability?", True),
+        ("Who wrote the letter?", False),
+        ("What is the highlighter made of?", False),
+    ],
+)
+def test_asking_for_the_words_themselves_is_seen(question: str, wanted: bool) -> None:
+    assert wants_quote(question) is wanted
