@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from readthrough.errors import ConfigError, EndpointError, ModelError, PromptTooLongError, ReadthroughError
 from readthrough.models.base import Choice, Completion, ModelBackend, Request
+from readthrough.models.endpoint.address import redact
 from readthrough.models.endpoint.faults import is_too_long
 from readthrough.models.endpoint.replies import stop_at
 from readthrough.models.estimate import ESTIMATE_ID, estimate_prompt_tokens, estimate_tokens
@@ -88,8 +89,12 @@ class LangChainModel(ModelBackend):
         return self._loop.map(one, list(zip(requests, options, strict=True)), self.concurrency)
 
     def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
-        """Complete one request, handing over the text as it comes. Checked JSON comes in one piece."""
-        if request.schema is not None:
+        """Complete one request, handing over the text as it comes.
+
+        It comes in one piece where it must be checked, or may have to be cut, before it is shown: JSON, stop strings,
+        a model that takes no limit.
+        """
+        if request.schema is not None or request.stop or not self._limits():
             return super().stream(request, on_text)
         self._check_fits(request)
         return self._loop.stream(lambda put: self._stream(request, put), on_text)
@@ -160,8 +165,6 @@ class LangChainModel(ModelBackend):
             async for chunk in self._bound(request).astream(_messages(request)):
                 whole = chunk if whole is None else whole + chunk
                 put(str(chunk.text))
-        except ReadthroughError:
-            raise
         except Exception as error:
             raise self._typed(error) from error
         if whole is None or not str(whole.text).strip():
@@ -170,16 +173,18 @@ class LangChainModel(ModelBackend):
 
     def _bound(self, request: Request) -> Any:
         """The model with the request's limits, by the names that its class has for them."""
-        fields = type(self.chat_model).model_fields
-        options: dict[str, Any] = {name: request.max_tokens for name in _LIMIT_FIELDS if name in fields}
-        if "temperature" in fields:
+        options: dict[str, Any] = dict.fromkeys(self._limits(), request.max_tokens)
+        if "temperature" in type(self.chat_model).model_fields:
             options["temperature"] = request.temperature
         if request.stop:
             options["stop"] = list(request.stop)
         return self.chat_model.bind(**options)
 
+    def _limits(self) -> list[str]:
+        return [name for name in _LIMIT_FIELDS if name in type(self.chat_model).model_fields]
+
     def _typed(self, error: Exception) -> ReadthroughError:
-        text = f"{type(error).__name__}: {str(error)[:300]}"
+        text = redact(f"{type(error).__name__}: {error}")
         if is_too_long(str(error)):
             return PromptTooLongError(f"{self.name} says the prompt is too long: {text}")
         return ModelError(f"{self.name} failed: {text}")

@@ -103,7 +103,9 @@ class OpenAIModel(ModelBackend):
         self.name = f"openai:{self.model}@{self.base_url}"
         self.tokenizer_id = ESTIMATE_ID
         self.capabilities = frozenset({"schema", "stream"})
-        if not self.window_tokens:
+        if not self.window_tokens and self.base_url == PUBLIC_URL:
+            self.window_tokens = DEFAULT_WINDOW_TOKENS  # its list of models says nothing of windows
+        elif not self.window_tokens:
             loop = self._connection.loop
             self.window_tokens = loop.wait(loop.submit(self._find_window())) or DEFAULT_WINDOW_TOKENS
 

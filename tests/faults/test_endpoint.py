@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import email.utils
 import logging
+import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -87,6 +90,25 @@ def test_a_dead_address() -> None:
         pass
     with pytest.raises(EndpointError, match="cannot be reached"):
         open_on(server, deadline_seconds=1.5).complete([ASK])
+
+
+def test_an_interrupt_ends_a_hanging_call_at_once() -> None:
+    code = (
+        "from readthrough.models.base import Request\nfrom readthrough.models.openai import OpenAIModel\n"
+        "model = OpenAIModel('m', base_url={url!r}, window_tokens=4096)\n"
+        "model.complete([Request.user('a'), Request.user('b')])\n"
+    )
+    with FakeServer([fake.hangs]) as server:
+        child = subprocess.Popen([sys.executable, "-c", code.format(url=server.url)], stderr=subprocess.PIPE, text=True)
+        limit = time.monotonic() + 30
+        while not server.requests and time.monotonic() < limit:
+            time.sleep(0.02)
+        child.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, errors = child.communicate(timeout=10)
+    assert time.monotonic() - started < 2
+    assert child.returncode != 0
+    assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 # Streams
@@ -295,7 +317,9 @@ def test_the_key_is_sent() -> None:
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host", "http://", "host:80", "http://h/v1?key=abc"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://host", "http://", "host:80", "http://a b/v1", "http://h/v1?key=abc"]
+)
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(ConfigError):
         OpenAIModel("m", base_url=url)

@@ -12,6 +12,7 @@ from readthrough.errors import ConfigError
 PUBLIC_URL = "https://api.openai.com/v1"
 
 _SHOWN_CHARACTERS = 300
+_HOST = re.compile(r"[\w.:-]+")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}|\bsk-[\w-]{8,}")
 
 
@@ -24,12 +25,17 @@ class Address:
     secrets: tuple[str, ...] = field(repr=False)
 
     def redact(self, text: str) -> str:
-        """`text` on one line, shortened, with every secret and all that looks like one replaced."""
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-        text = " ".join(_BEARER.sub("***", text).split())
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + " ..."
+        """`text` as `redact` leaves it, with this address's own secrets replaced as well."""
+        return redact(text, self.secrets)
+
+
+def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """`text` on one line, shortened, with every secret and all that looks like one replaced."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    text = " ".join(_BEARER.sub("***", text).split())
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + " ..."
 
 
 def parse_address(url: str, api_key: str | None) -> Address:
@@ -44,11 +50,11 @@ def parse_address(url: str, api_key: str | None) -> Address:
         port = f":{parts.port}" if parts.port else ""
     except ValueError as error:
         raise ConfigError(f"the endpoint's address is not valid: {error}") from None
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host or ""):
         raise ConfigError("the endpoint's address must begin with http:// or https://", hint="such as " + PUBLIC_URL)
     if parts.query or parts.fragment:
         raise ConfigError(f"the address of {host} must not hold a query", hint="give the key as OPENAI_API_KEY")
-    bracketed = f"[{host}]" if ":" in host else host
+    bracketed = f"[{host}]" if ":" in str(host) else str(host)
     shown = urlunsplit((parts.scheme, bracketed + port, parts.path.rstrip("/"), "", ""))
     headers, secrets = {}, [api_key] if api_key else []
     if parts.username is not None:
