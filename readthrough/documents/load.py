@@ -15,6 +15,7 @@ from readthrough import catalogue
 from readthrough.documents.base import DEFAULT_LIMITS, Loader, LoadLimits
 from readthrough.documents.folder import walk
 from readthrough.documents.languages import language_of
+from readthrough.documents.reading import read_stream
 from readthrough.documents.sandbox import Sandbox
 from readthrough.errors import ConfigError, DocumentError, EmptyShelfError, InputError, MissingPathError
 from readthrough.types import Document, Event, SkippedFile
@@ -70,8 +71,6 @@ def load_bytes(
     Raises:
         DocumentError: as `load`.
     """
-    if not data:
-        raise DocumentError("empty: nothing came in", path=name)
     with tempfile.TemporaryDirectory(prefix="readthrough-") as folder:
         file = Path(folder) / ("input" + Path(name).suffix)
         file.write_bytes(data)
@@ -133,9 +132,7 @@ class _Reader:
 
     def _read_stdin(self) -> Document:
         stream = self._stdin or sys.stdin.buffer
-        data = stream.read(self.limits.file_bytes + 1)
-        if len(data) > self.limits.file_bytes:
-            raise DocumentError(f"larger than the limit of {self.limits.file_bytes:,} bytes", path=STDIN)
+        data = read_stream(stream, STDIN, self.limits)
         return load_bytes(data, limits=self.limits, encoding=self._encoding)
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from readthrough.documents.base import DEFAULT_LIMITS, LoadLimits
 from readthrough.errors import ConfigError, DocumentError
@@ -21,6 +22,7 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+BLOCK_BYTES = 1 << 20
 SAMPLE_BYTES = 200_000
 # Below this chardet's guess is no better than chance, and Windows-1252 is the commonest legacy encoding.
 LEAST_CONFIDENCE = 0.11
@@ -60,14 +62,26 @@ def read_source(path: Path, name: str, limits: LoadLimits) -> bytes:
         DocumentError: the file is empty or longer than `limits.file_bytes`.
     """
     with path.open("rb") as file:
-        data = file.read(limits.file_bytes + 1)
-    if not data:
+        return read_stream(file, name, limits)
+
+
+def read_stream(stream: BinaryIO, name: str, limits: LoadLimits) -> bytes:
+    """All bytes of a stream.
+
+    Raises:
+        DocumentError: it is empty or longer than `limits.file_bytes`.
+    """
+    blocks: list[bytes] = []
+    size_bytes = 0
+    while block := stream.read(BLOCK_BYTES):
+        size_bytes += len(block)
+        if size_bytes > limits.file_bytes:
+            reason = f"larger than the limit of {limits.file_bytes:,} bytes"
+            raise DocumentError(reason, path=name, hint="split it, or raise file_bytes")
+        blocks.append(block)
+    if not blocks:
         raise DocumentError("empty file", path=name)
-    if len(data) > limits.file_bytes:
-        raise DocumentError(
-            f"larger than the limit of {limits.file_bytes:,} bytes", path=name, hint="split it, or raise file_bytes"
-        )
-    return data
+    return b"".join(blocks)
 
 
 def normalise_newlines(text: str) -> str:

@@ -41,16 +41,26 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         limit_process(limits)
         module, _, class_name = request["loader"].partition(":")
         loader = getattr(import_module(module), class_name)(limits=limits, encoding=request["encoding"])
-        document = asdict(loader.load(Path(request["path"]), name))
-        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return {"document": document, "peak_bytes": peak_bytes}
+        result: dict[str, Any] = {"document": asdict(loader.load(Path(request["path"]), name))}
     except ReadthroughError as error:
-        return error.to_dict()
+        result = error.to_dict()
     except MemoryError:
         reason = f"needs more than the limit of {limits.memory_bytes:,} bytes of memory"
-        return DocumentError(reason, path=name).to_dict()
+        result = DocumentError(reason, path=name).to_dict()
     except Exception as error:  # noqa: BLE001 - a parser may raise anything on a broken file; it must reach the user as one error
-        return DocumentError(f"cannot be parsed: {type(error).__name__}: {error}", path=name).to_dict()
+        result = DocumentError(f"cannot be parsed: {type(error).__name__}: {error}", path=name).to_dict()
+    return {**result, "peak_bytes": peak_memory_bytes()}
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held.
+
+    On Linux not from `getrusage`: that counts what the parent held when it started this process.
+    """
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
 
 def limit_process(limits: LoadLimits) -> None:
