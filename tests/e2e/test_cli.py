@@ -44,6 +44,18 @@ def test_ask_as_json(run: Run, book: Path) -> None:
     assert sum(coverage.values()) == 2 * coverage["tokens"] > 0
 
 
+def test_the_small_model_finds_it(run: Run, book: Path) -> None:
+    """Nothing scripted: the embedded model, the embedder, both indexes."""
+    real = {"READTHROUGH_MODEL": "small", "READTHROUGH_INDEX": "hybrid"}
+    done = run("ask", "Who keeps the light on the cliff?", book, "--json", extra=real)
+    assert done.returncode == 0, done.stderr
+    answer = checked(done.stdout, ANSWER)
+    assert "Ann" in answer["answer"]
+    assert any("Ann keeps the light" in item["quote"] for item in answer["evidence"])
+    assert answer["model"] == "small"
+    assert answer["usage"]["prompt_tokens"] > 0
+
+
 @pytest.mark.parametrize("paths", [[], ["-"]])
 def test_standard_input(run: Run, book: Path, paths: list[str]) -> None:
     done = run("ask", QUESTION, *paths, "--json", stdin=book.read_bytes())
