@@ -177,7 +177,11 @@ class OpenAIModel(ModelBackend):
 
         async def ask(attempt: Request) -> Completion:
             self._check_fits(attempt)
-            return (await self._ask(attempt, ends))[1]
+            completion = (await self._ask(attempt, ends))[1]
+            if not self._traits.ignores_schema(completion):
+                return completion
+            prompted_one = (await self._ask(attempt, ends))[1]
+            return replace(prompted_one, usage=completion.usage + prompted_one.usage)
 
         return await complete_json(ask, request)
 

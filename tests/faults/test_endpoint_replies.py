@@ -53,7 +53,17 @@ def test_structured_output_falls_back_and_remembers(step: Step, forms: list[str 
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "Ann", '{"answer": NaN}', '{"answer": 7}', '{"answer": "\\ud800"}', "{}", '{"answer": "x"', "x" * 2000]
+    "bad",
+    [
+        "",
+        "[Ann]",
+        '{"answer": NaN}',
+        '{"answer": 7}',
+        '{"answer": "\\ud800"}',
+        "{}",
+        '{"answer": "x"',
+        "{" + "x" * 2000,
+    ],
 )
 def test_a_bad_reply_is_repaired(bad: str) -> None:
     text, server = ask([says(bad), says(GOOD_JSON)], ASK_JSON)
@@ -62,13 +72,25 @@ def test_a_bad_reply_is_repaired(bad: str) -> None:
     assert "cannot be used" in server.requests[1]["messages"][-1]["content"]
 
 
+def test_a_server_that_ignores_schemas_gets_them_in_the_prompt() -> None:
+    def step(handler: Handler, body: dict[str, Any]) -> None:
+        says(GOOD_JSON if "JSON Schema" in body["messages"][-1]["content"] else "Her name is Ann.")(handler, body)
+
+    with FakeServer([step]) as server:
+        model = open_on(server)
+        replies = [model.complete([ASK_JSON])[0] for _ in range(2)]
+    assert [json.loads(reply.text) for reply in replies] == [{"answer": "Ann"}] * 2
+    assert [reply.usage.calls for reply in replies] == [2, 1]
+    assert ["response_format" in body for body in server.requests] == [True, False, False]
+
+
 def test_repairs_are_bounded() -> None:
-    server = fault([says("Ann")], EndpointError, "after 2 repairs", ASK_JSON)
+    server = fault([says('{"answer": 7}')], EndpointError, "after 2 repairs", ASK_JSON)
     assert len(server.requests) == 3
 
 
 def test_a_repair_counts_its_cost() -> None:
-    with FakeServer([says("Ann"), says(GOOD_JSON)]) as server:
+    with FakeServer([says("{}"), says(GOOD_JSON)]) as server:
         model = open_on(server, prices=Prices(prompt=1.0, completion=10.0))
         usage = model.complete([ASK_JSON])[0].usage
     assert usage.calls == 2

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from readthrough.models.base import Request
+from readthrough.models.base import Completion, Request
 from readthrough.models.structured import prompted
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,15 @@ class Traits:
                 self.refused.add(name)
                 return True
         return False
+
+    def ignores_schema(self, completion: Completion) -> bool:
+        """Did a server that was sent a schema reply in prose? From then on the schema goes into the prompt."""
+        prose = completion.finish == "stop" and completion.text.strip() and not set("{[") & set(completion.text)
+        if not prose or FORMATS[self.structure] == "prompt":
+            return False
+        log.info("the endpoint takes a schema and ignores it; putting it into the prompt from now on")
+        self.structure = FORMATS.index("prompt")
+        return True
 
 
 @functools.cache
