@@ -13,11 +13,12 @@ from readthrough.documents.chunkers.tokens import TokenChunker
 from readthrough.memory.library import Library
 from readthrough.types import Event
 
-WORDS = (
+VOCABULARY = (
     "keeper lamp storm harbour letter brass key window stair winter ledger signal gull rope tide captain "
     "cellar bell candle mirror garden orchard carriage village doctor sister market bridge river forest "
     "mountain road shepherd "
-).split()  # noqa: SIM905 (a list of one word a line is no easier to read)
+)
+WORDS = VOCABULARY.split()
 
 
 class HashingEmbedder:
