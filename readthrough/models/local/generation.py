@@ -120,12 +120,19 @@ class Writer:
     def _draft(self, reply: Reply, running: int) -> Tokens:
         room = min(self.limits.draft_tokens, self.limits.rows // running - 1)
         room = min(room, reply.request.max_tokens - reply.tokens - 1)
-        if room <= 0 or reply.request.temperature or reply.grammar:
+        if room <= 0:
             return reply.seen.tokens[:0]
-        return reply.seen.draft(room)
+        forced = reply.grammar.forced() if reply.grammar else []
+        return np.array(forced[:room], dtype=np.int64) if forced else reply.seen.draft(room)
 
     def _accept(self, reply: Reply, logits: torch.Tensor, draft: Seq[int]) -> int:
-        """Take tokens from logits `[1 + len(draft), V]` as long as the draft foresaw them; how many rows counted."""
+        """Take tokens from logits `[1 + len(draft), V]` as long as the draft foresaw them.
+
+        Every token is picked from the model's own distribution, so a draft changes nothing but the speed.
+
+        Returns:
+            How many of the rows counted.
+        """
         wide = logits.float()
         norms = wide.logsumexp(-1)
         greedy = None if reply.request.temperature or reply.grammar else wide.argmax(-1).tolist()

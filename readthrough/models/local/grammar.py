@@ -13,6 +13,9 @@ from llguidance import LLMatcher, LLTokenizer
 
 from readthrough.errors import UsageError
 
+# As models write JSON on one line. Free whitespace invites a small model to write nothing else.
+_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
 
 def grammar_tokenizer(tokenizer: Any, vocabulary: int) -> LLTokenizer:
     """llguidance's view of a tokenizer (a second of work; make it once a model)."""
@@ -28,7 +31,7 @@ class SchemaGrammar:
 
     def __init__(self, tokenizer: LLTokenizer, schema: dict[str, Any]) -> None:
         try:
-            grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults={"whitespace_flexible": False})
+            grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=_STYLE)
         except (ValueError, TypeError) as error:
             raise UsageError(f"the JSON Schema cannot be followed: {error}") from error
         self._matcher = LLMatcher(tokenizer, grammar)
@@ -46,6 +49,10 @@ class SchemaGrammar:
         self._check()
         bits = np.unpackbits(self._mask.view(np.uint8)[0], bitorder="little")[:vocabulary]
         return torch.from_numpy(bits.astype(np.bool_)).to(device)
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next where the schema leaves no choice."""
+        return list(self._matcher.compute_ff_tokens())
 
     def push(self, token: int) -> None:
         """Take in the token that was chosen."""
