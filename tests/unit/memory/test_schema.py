@@ -1,0 +1,56 @@
+"""Libraries of older versions are brought up to date, all or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from readthrough.memory import schema
+from tests.library_samples import open_library, write_stories
+
+
+def version(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_an_empty_file_is_version_0(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    path = tmp_path / "home" / "library.sqlite"
+    sqlite3.connect(path).execute("PRAGMA user_version = 0").connection.close()
+    library = open_library(tmp_path / "home")
+    assert len(library.shelve(write_stories(tmp_path / "books", [1])).documents) == 1
+    assert version(path) == len(schema.MIGRATIONS)
+
+
+def test_an_older_library_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, paths = tmp_path / "home", write_stories(tmp_path / "books", range(2))
+    library = open_library(home)
+    ids = library.shelve(paths).chunk_ids()
+    library.close()
+
+    def add_notes(connection: sqlite3.Connection) -> None:
+        connection.execute("ALTER TABLE documents ADD COLUMN note TEXT NOT NULL DEFAULT 'none'")
+
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, add_notes))
+    library = open_library(home)
+    assert library.shelve(paths).chunk_ids() == ids
+    assert library.connection().execute("SELECT DISTINCT note FROM documents").fetchall() == [("none",)]
+    assert version(home / "library.sqlite") == len(schema.MIGRATIONS)
+
+
+def test_a_step_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    open_library(home).close()
+
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("DROP TABLE vectors")
+        raise RuntimeError("half done")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, fail))
+        with pytest.raises(RuntimeError):
+            open_library(home)
+    assert open_library(home).shelve(write_stories(tmp_path / "books", [1])).search("lamp", 1)
