@@ -129,7 +129,7 @@ class OpenAIModel(ModelBackend):
     def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
         """By the first token's logprobs where the server gives them and they tell the options apart, else by votes.
 
-        Raises: as `complete`, and ConfigError for options that are empty or repeated.
+        Raises: as `complete`, and UsageError for options that are empty or repeated.
         """
         check_options(requests, options)
         for request in requests:
