@@ -25,7 +25,7 @@ def write_genesis(path: Path) -> Path:
 
     lines = [bible.long_titles[Book.GENESIS]]
     for chapter, verses in bible.max_verses[Book.GENESIS].items():
-        lines += ["", f"Genesis {chapter}", ""]
+        lines += ["", f"Chapter {chapter}", ""]
         for verse in range(1, verses + 1):
             key = 1_000_000 + chapter * 1_000 + verse
             text = bible.scripture_content[bible.verse_start_indices[key] : bible.verse_end_indices[key]]
