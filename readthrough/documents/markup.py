@@ -31,9 +31,9 @@ def html_to_text(source: str) -> tuple[str, list[Heading]]:
     """The readable text of an HTML page and its headings, by their offsets in that text."""
     from selectolax.lexbor import LexborHTMLParser
 
-    root = LexborHTMLParser(without_surrogates(source)).root
     writer = _Writer()
-    node: LexborNode | None = root
+    node: LexborNode | None = LexborHTMLParser(without_surrogates(source)).root
+    depth = 0
     while node is not None:
         child = None
         if node.is_text_node:
@@ -41,9 +41,15 @@ def html_to_text(source: str) -> tuple[str, list[Heading]]:
         elif node.is_element_node and node.tag not in HIDDEN:
             writer.open(node.tag or "")
             child = node.child
+            depth += 1
             if child is None:
                 writer.close(node.tag or "")
-        node = child or _after(node, root, writer)
+                depth -= 1
+        while child is None and depth > 0 and node.next is None and node.parent is not None:
+            node = node.parent
+            depth -= 1
+            writer.close(node.tag or "")
+        node = child or (node.next if depth > 0 else None)
     return "".join(writer.parts), writer.headings
 
 
@@ -53,23 +59,13 @@ def repair_xhtml(source: str) -> str:
     return _CDATA.sub(lambda match: html.escape(match[1]), source)
 
 
-def _after(node: LexborNode, root: LexborNode | None, writer: _Writer) -> LexborNode | None:
-    """The node that follows `node` and all its children, closing the elements that end in between."""
-    while node.next is None:
-        parent = node.parent
-        if parent is None or parent == root or not parent.is_element_node:
-            return None
-        writer.close(parent.tag or "")
-        node = parent
-    return node.next
-
-
 @dataclass(slots=True)
 class _Row:
-    """A table row that is open: where the text stood when it began, and its cells so far."""
+    """A table row that is open: its cells so far, and where the text stood when it and its last cell began."""
 
     start: int
     cells: int = 0
+    cell_start: int = -1
 
 
 class _Writer:
@@ -85,7 +81,9 @@ class _Writer:
         self._pending_gap = False
         self._preformatted = 0
         self._rows: list[_Row] = []
-        self._heading: tuple[int, int, int] | None = None
+        self._row_end = -1
+        self._heading_level: int | None = None
+        self._heading_start: tuple[int, int] | None = None  # the character and the part that its text begins with
 
     def open(self, tag: str) -> None:
         if tag in ("td", "th"):
@@ -95,23 +93,24 @@ class _Writer:
         else:
             self._break(tag)
         if tag == "tr":
+            if self._row_end == self._chars:
+                self._pending_newlines = 1  # the rows of a table stand line under line, whatever is in their cells
             self._rows.append(_Row(self._chars))
         elif tag == "pre":
             self._preformatted += 1
-        elif tag in HEADINGS and self._heading is None:
-            self._flush()
-            self._heading = (HEADINGS[tag], self._chars, len(self.parts))
+        elif tag in HEADINGS and self._heading_level is None:
+            self._heading_level = HEADINGS[tag]
 
     def close(self, tag: str) -> None:
-        if tag in HEADINGS and self._heading is not None:
-            level, start, first_part = self._heading
-            title = " ".join("".join(self.parts[first_part:]).split())
-            if title:
-                self.headings.append(Heading(start, level, title))
-            self._heading = None
+        if tag in HEADINGS and self._heading_level is not None:
+            if self._heading_start is not None:
+                start, first_part = self._heading_start
+                title = " ".join("".join(self.parts[first_part:]).split())
+                self.headings.append(Heading(start, self._heading_level, title))
+            self._heading_level = self._heading_start = None
         elif tag == "tr" and self._rows:
             self._rows.pop()
-            self._pending_cells = ""
+            self._pending_cells, self._row_end = "", self._chars
         elif tag == "pre":
             self._preformatted -= 1
         if tag != "br":
@@ -140,10 +139,12 @@ class _Writer:
             if self._chars > row.start:
                 self._pending_newlines = 0
         row.cells += 1
+        row.cell_start = self._chars
 
     def _break(self, tag: str) -> None:
         newlines = 2 if tag in PARAGRAPHS else 1 if tag in LINES else 0
-        if newlines:
+        at_cell_start = bool(self._rows) and self._rows[-1].cell_start == self._chars
+        if newlines and not at_cell_start:
             self._pending_newlines = max(self._pending_newlines, newlines)
 
     def _flush(self) -> None:
@@ -155,6 +156,8 @@ class _Writer:
         elif self._pending_gap and self._chars and not self._newlines:
             self._append(" ")
         self._pending_newlines, self._pending_cells, self._pending_gap = 0, "", False
+        if self._heading_level is not None and self._heading_start is None:
+            self._heading_start = (self._chars, len(self.parts))
 
     def _append(self, text: str) -> None:
         self.parts.append(text)
