@@ -7,8 +7,9 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from readthrough.errors import LibraryError
@@ -39,18 +40,54 @@ class Database:
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
-        with guard(path), exclusive(path.with_suffix(".lock")):
-            try:
+        self._on_event = on_event
+        try:
+            with guard(path), self._alone():
                 self._prepare()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
-                    raise
-                self.close()
-                aside = _move_aside(path)
-                self._prepare()
-                if on_event:
-                    note = f"{path} was damaged ({error}): moved to {aside.name}; files are indexed again when asked"
-                    on_event(Event("warning", 0, note=note))
+        except LibraryError as error:
+            if not self.recover(error):
+                raise
+
+    def recover(self, error: LibraryError) -> bool:
+        """Where `error` says that the file is damaged, put it aside. Returns whether it says so.
+
+        Raises:
+            LibraryError: the file cannot be put aside.
+        """
+        damaged = is_damage(error.__cause__)
+        if damaged:
+            self.set_aside()
+        return damaged
+
+    def set_aside(self) -> None:
+        """Rename a damaged file and begin a new one; a sound file stays (another process may have been quicker)."""
+        self.close()
+        with guard(self.path), self._alone():
+            if not self.problems():
+                return
+            self.close()
+            aside = _move_aside(self.path)
+            self._prepare()
+            self._skip_used_ids()
+        if self._on_event:
+            note = f"{self.path} was damaged: moved to {aside.name}; files are indexed again when asked"
+            self._on_event(Event("warning", 0, note=note))
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file's structure, one line each."""
+        try:
+            found = [line for (line,) in self.connection().execute("PRAGMA integrity_check") if line != "ok"]
+            with self.write() as connection:
+                keywords.verify(connection)
+        except (sqlite3.DatabaseError, LibraryError) as error:
+            if not is_damage(error) and not is_damage(error.__cause__):
+                raise
+            return [str(error)]
+        return found
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """While it lasts no other process opens the file."""
+        return exclusive(self.path.with_suffix(".lock"))
 
     def _prepare(self) -> None:
         if not self.path.exists():
@@ -60,7 +97,13 @@ class Database:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         migrate(connection, str(self.path))
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+    def _skip_used_ids(self) -> None:
+        """Begin to count above every id of the file before, so that a shelf of that one finds nothing, not others."""
+        now_ms = time.time_ns() // 1_000_000
+        with self.write() as connection:
+            for table in ("documents", "splits", "chunks"):
+                connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, now_ms))
 
     def connection(self) -> sqlite3.Connection:
         """The calling thread's connection. Statements outside `write` commit by themselves."""
@@ -121,6 +164,8 @@ def guard(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise LibraryError(f"the library cannot be used: {error}", path=str(path), hint=_advice(error)) from error
+    except BrokenPipeError:  # somebody who listens to progress has gone: no matter of the library
+        raise
     except OSError as error:
         where = str(error.filename or path)
         reason = error.strerror or str(error)
@@ -131,12 +176,13 @@ def _advice(error: Exception) -> str:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "full" in str(error):
         return "free some space or choose another folder with --home; what was indexed before is kept"
-    if isinstance(error, sqlite3.DatabaseError) and _is_damage(error):
+    if is_damage(error):
         return "run `readthrough library check`, then ask again"
     return "check the folder's permissions and disk, or choose another with --home"
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def is_damage(error: BaseException | None) -> bool:
+    """Whether SQLite says that the file is no database, or a broken one."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 

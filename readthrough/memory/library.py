@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from readthrough import catalogue
 from readthrough.documents.base import Chunker
+from readthrough.errors import LibraryError
 from readthrough.memory import holdings, store
 from readthrough.memory.database import Database, guard
 from readthrough.memory.holdings import Holding
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 OnEvent = Callable[[Event], None]
+Result = TypeVar("Result")
 
 
 class ByKind:
@@ -74,8 +76,7 @@ class Library:
         self._database = Database(home / "library.sqlite", on_event)
         self.vectors = VectorStore(self._database, folder, self._embedder_name, lambda: self.embedder, self.texts)
         self.vectors.on_event = on_event
-        with self.guard():
-            self.vectors.sweep()
+        self._recovering(self.vectors.sweep)
 
     @classmethod
     def open(
@@ -128,20 +129,24 @@ class Library:
             InputError: a path is missing, a named file cannot be read, or (EmptyShelfError) nothing can be.
             LibraryError: the library cannot be read or written; what was entered before is kept.
         """
-        listener = on_event or self.on_event
-        self.vectors.on_event = listener
+        self.vectors.on_event = listener = on_event or self.on_event
+        shown = [os.fspath(path) for path in paths]
+        return self._recovering(lambda: self._shelve(shown, encoding, stdin, vectors, listener))
+
+    def _shelve(
+        self, paths: Sequence[str], encoding: str | None, stdin: bytes | None, vectors: bool, listener: OnEvent | None
+    ) -> Shelf:
         work = Shelving(self._database, self._analyzer, (self._chunker_name, self._chunker), encoding, listener)
-        with self.guard():
-            work.run([os.fspath(path) for path in paths], stdin)
-            rows = [item.document for item in work.placed]
-            with self._database.write() as connection:
-                holdings.touch(connection, rows)
-                holdings.forget_missing(connection, [os.fspath(path) for path in paths], rows)
-            shelf = Shelf(self, work.placed, self._chunker_name, work.skipped)
-            if vectors:
-                self.vectors.ensure(shelf.chunk_array())
-            if self._size_limit_bytes is not None:
-                self._shrink(self._size_limit_bytes, frozenset(rows))
+        work.run(paths, stdin)
+        rows = [item.document for item in work.placed]
+        with self._database.write() as connection:
+            holdings.touch(connection, rows)
+            holdings.forget_missing(connection, paths, rows)
+        shelf = Shelf(self, work.placed, self._chunker_name, work.skipped)
+        if vectors:
+            self.vectors.ensure(shelf.chunk_array())
+        if self._size_limit_bytes is not None:
+            self._shrink(self._size_limit_bytes, frozenset(rows))
         return shelf
 
     def list(self) -> tuple[Holding, ...]:
@@ -187,8 +192,15 @@ class Library:
             return doomed if limit_bytes is None else doomed + self._shrink(limit_bytes, frozenset())
 
     def check(self) -> tuple[str, ...]:
-        """Verify the whole library; what is wrong, one line each. Damaged vectors are made again when needed."""
+        """Verify the whole library; what is wrong, one line each.
+
+        Damaged vectors are made again when they are needed; a damaged SQLite file is moved aside.
+        """
         with self.guard():
+            broken = self._database.problems()
+            if broken:
+                self._database.set_aside()
+                return tuple(broken)
             return (*holdings.problems(self.connection()), *self.vectors.check())
 
     @property
@@ -229,6 +241,17 @@ class Library:
     def close(self) -> None:
         """Close the files. Calling it twice is fine."""
         self._database.close()
+
+    def _recovering(self, work: Callable[[], Result]) -> Result:
+        """Do `work`; where the file shows to be damaged, put it aside and do it again with the new one."""
+        try:
+            with self.guard():
+                return work()
+        except LibraryError as error:
+            if not self._database.recover(error):
+                raise
+            with self.guard():
+                return work()
 
     def _take_out(self, doomed: Iterable[Holding]) -> None:
         with self._database.write() as connection:

@@ -189,9 +189,16 @@ def unreferenced(connection: sqlite3.Connection, documents: Collection[int]) -> 
 def delete_documents(connection: sqlite3.Connection, documents: Collection[int]) -> None:
     """Take documents out with all that hangs on them: files, splits, chunks, keywords, vectors, token counts."""
     for key in documents:
-        text = read_document(connection, key, path=f"document {key}").text
-        rows = connection.execute(
-            "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?", (key,)
-        ).fetchall()
-        keywords.remove(connection, [row[0] for row in rows], [text[start:stop] for _, start, stop in rows])
+        _remove_keywords(connection, key)
         connection.execute("DELETE FROM documents WHERE key = ?", (key,))
+
+
+def _remove_keywords(connection: sqlite3.Connection, document: int) -> None:
+    try:
+        text = read_document(connection, document, path=f"document {document}").text
+    except LibraryError:  # a damaged text cannot be taken out of the index; its chunk ids never come back, so
+        return  # what stays there is never found
+    rows = connection.execute(
+        "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?", (document,)
+    ).fetchall()
+    keywords.remove(connection, [row[0] for row in rows], [text[start:stop] for _, start, stop in rows])

@@ -141,10 +141,14 @@ class VectorStore:
 
     def _indexes(self, chunk_ids: np.ndarray) -> list[tuple[Any, np.ndarray]]:
         """The FAISS indexes that hold `chunk_ids`, each with those it holds, ascending. Whole ones only."""
+        connection = self._database.connection()
         for _ in range(ATTEMPTS):
-            self.ensure(chunk_ids)
+            places = self._places(connection, chunk_ids)
+            if len(places) < len(chunk_ids):
+                self.ensure(chunk_ids)
+                places = self._places(connection, chunk_ids)
             held: dict[str, list[int]] = defaultdict(list)
-            for chunk, segment in self._places(self._database.connection(), chunk_ids):
+            for chunk, segment in places:
                 held[segment].append(chunk)
             damaged = False
             opened: list[tuple[Any, np.ndarray]] = []
@@ -154,7 +158,7 @@ class VectorStore:
                 except segments.DamagedSegmentError as error:
                     damaged = True
                     self._forget(name, error)
-            if not damaged and sum(map(len, held.values())) == len(chunk_ids):
+            if not damaged and len(places) == len(chunk_ids):
                 return opened
         raise LibraryError(
             "vector files are damaged or removed as fast as they are written",

@@ -32,3 +32,13 @@ def optimize(connection: sqlite3.Connection) -> None:
     """Merge what additions and removals have left, so that its space can be given back."""
     for table in TOKENIZERS:
         connection.execute(f"INSERT INTO {table}({table}) VALUES ('optimize')")
+
+
+def verify(connection: sqlite3.Connection) -> None:
+    """Check the keyword index against itself.
+
+    Raises:
+        sqlite3.DatabaseError: it is damaged.
+    """
+    for table in TOKENIZERS:
+        connection.execute(f"INSERT INTO {table}({table}) VALUES ('integrity-check')")

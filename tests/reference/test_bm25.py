@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bm25s
 import numpy as np
 import pytest
@@ -46,3 +48,17 @@ def test_equals_bm25s(shelf: Shelf, query: str, k1: float, b: float) -> None:
     found = dict(BM25Index(shelf, k1=k1, b=b).search(query, len(ids)))
     assert np.allclose([found.get(chunk, 0.0) for chunk in ids], list(expected.values()), rtol=1e-4, atol=1e-6)
     assert any(found.values())
+
+
+def test_in_a_large_set_common_words_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "book.txt"
+    paragraphs = [f"The part {'lamp' if number % 7 == 0 else 'rope'} {'gull tide ' * 25}." for number in range(30)]
+    path.write_text("\n\n".join(paragraphs), encoding="utf-8")
+    shelf = open_library(tmp_path / "home").shelve([path], vectors=False)
+    exact = dict(BM25Index(shelf).search("lamp", 100))
+    both = dict(BM25Index(shelf).search("the part lamp", 100))
+    monkeypatch.setattr("readthrough.retrieval.indexes.bm25.LARGE_SET_CHUNKS", 1)
+    index = BM25Index(shelf)
+    assert dict(index.search("the part lamp", 100)) == exact != both, "every chunk holds `the` and `part`"
+    assert index.search("the part", 100), "where nothing else is asked for, they count"
+    assert dict(index.search("the part", 100)) == dict(index.search("part the", 100))
