@@ -181,6 +181,11 @@ class Book:
         return self._shelf.skipped
 
     @property
+    def partial(self) -> bool:
+        """Whether a document could not be read (files that are none, such as images in a folder, do not count)."""
+        return any(file.failed for file in self.skipped)
+
+    @property
     def text(self) -> str:
         """The whole text; several documents follow each other with an empty line between."""
         return "\n\n".join(self.document(entry.id).text for entry in self.documents)

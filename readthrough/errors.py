@@ -4,7 +4,8 @@ ReadthroughError                     exit code
 |-- UsageError                       2   the call itself is wrong (no question, unknown flag value)
 |-- InputError                       4   what was given to read is wrong
 |   |-- MissingPathError                 a path that does not exist
-|   |-- DocumentError                    a file that cannot be read: empty, encrypted, broken, too large
+|   |-- DocumentError                    a file that cannot be read: encrypted, broken, too large
+|   |   `-- NotTextError                 a file that is no document: empty, or binary
 |   `-- EmptyShelfError                  nothing readable was left of all that was given
 |-- ConfigError                      4   a setting, YAML file or catalogue name is wrong
 |   |-- UnknownNameError                 a name that is not in the catalogue (names the nearest)
@@ -49,9 +50,7 @@ class ReadthroughError(Exception):
         return {"schema": 1, "error": error}
 
 
-def _rebuild(
-    kind: type[ReadthroughError], message: str, path: str | None, hint: str | None
-) -> ReadthroughError:
+def _rebuild(kind: type[ReadthroughError], message: str, path: str | None, hint: str | None) -> ReadthroughError:
     return kind(message, path=path, hint=hint)
 
 
@@ -73,6 +72,10 @@ class MissingPathError(InputError):
 
 class DocumentError(InputError):
     """A file that cannot be read as a document; `message` is the reason, `path` the file."""
+
+
+class NotTextError(DocumentError):
+    """A file that is no document: it is empty, or binary."""
 
 
 class EmptyShelfError(InputError):

@@ -89,10 +89,18 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class SkippedFile:
-    """A file that was not read, and why."""
+    """A file that was not read, and why. `failed`: it is a document, and could not be read.
+
+    Otherwise it was passed over, as empty and binary files in a folder are. Not part of the JSON form.
+    """
 
     path: str
     reason: str
+    failed: bool = True
+
+    def to_dict(self) -> dict[str, str]:
+        """Path and reason, as every surface prints them."""
+        return {"path": self.path, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +227,7 @@ class Answer:
         order += ["coverage", "skipped_files", "usage", "workflow", "model", "plan", "run"]
         values["choices"] = list(self.choices) if self.choices is not None else None
         values["evidence"] = [{**asdict(item), "supports": list(item.supports)} for item in self.evidence]
-        values["skipped_files"] = [asdict(item) for item in self.skipped_files]
+        values["skipped_files"] = [item.to_dict() for item in self.skipped_files]
         return {key: values[key] for key in order}
 
     def with_usage(self, usage: Usage) -> Answer:

@@ -70,7 +70,7 @@ def ask(flags: AskFlags) -> int:
                 screen.json(answer.to_dict(), compact=len(questions) > 1)
             else:
                 _print(answer, flags, screen, heading=question.text if len(questions) > 1 else None)
-        partial = partial or bool(book.skipped)
+        partial = partial or book.partial
     return PARTIAL if partial else 0
 
 

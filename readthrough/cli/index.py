@@ -32,9 +32,9 @@ def index(flags: IndexFlags) -> int:
     with open_book(flags, flags.paths or [], screen) as book:
         rows = [asdict(entry) for entry in book.documents]
         if flags.json:
-            skipped = [asdict(file) for file in book.skipped]
+            skipped = [file.to_dict() for file in book.skipped]
             screen.json({"schema": SCHEMA_VERSION, "documents": rows, "skipped_files": skipped})
         else:
             screen.table([[str(row["id"])[:12], f"{row['characters']:,}", str(row["path"])] for row in rows])
             screen.say(f"{len(rows)} documents are in the library")
-        return PARTIAL if book.skipped else 0
+        return PARTIAL if book.partial else 0

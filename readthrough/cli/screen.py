@@ -106,12 +106,15 @@ class Screen:
         self.data(f"    {where}", style="dim")
 
     def skipped(self, files: Sequence[SkippedFile]) -> None:
-        """Name the files that were not read, with --quiet too; all of them with -v."""
-        named = files if self._flags.verbose else files[:MAX_SKIPPED]
+        """Name the documents that could not be read, with --quiet too; with -v all that was skipped."""
+        failed = [file for file in files if file.failed]
+        named = files if self._flags.verbose else failed[:MAX_SKIPPED]
         for file in named:
             self._err.print(one_line(f"skipped {file.path}: {file.reason}"), style="yellow")
-        if len(files) > len(named):
-            self._err.print(f"skipped {len(files) - len(named)} more files; -v names them", style="yellow")
+        if not self._flags.verbose and len(failed) > len(named):
+            self._err.print(f"skipped {len(failed) - len(named)} more; -v names them", style="yellow")
+        if not self._flags.verbose and len(files) > len(failed):
+            self.say(f"passed over {len(files) - len(failed)} empty, binary or linked files; -v names them")
 
     def account(self, answer: Answer) -> None:
         """Say what an answer rests on and what it cost."""

@@ -41,7 +41,7 @@ def search(flags: SearchFlags) -> int:
             screen.quote(number, item.quote, f"{place(item)}; score {hit.score:.4g}")
         if not found:
             screen.say("nothing found")
-        return PARTIAL if book.skipped else 0
+        return PARTIAL if book.partial else 0
 
 
 def _cut(document: Document, hit: Hit) -> Evidence:

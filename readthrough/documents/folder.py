@@ -55,11 +55,11 @@ def _walk(folder: Path, real_root: str, absolute: str, rules: list[_Rules]) -> I
         if is_folder:
             yield from _walk(folder / entry.name, real_root, path, rules)
         elif entry.is_symlink():
-            yield SkippedFile(_shown(folder / entry.name), _link_reason(path, real_root))
+            yield SkippedFile(_shown(folder / entry.name), _link_reason(path, real_root), failed=False)
         elif entry.is_file(follow_symlinks=False):
             yield folder / entry.name
         else:
-            yield SkippedFile(_shown(folder / entry.name), _special_reason(entry))
+            yield SkippedFile(_shown(folder / entry.name), _special_reason(entry), failed=False)
 
 
 def _link_reason(path: str, real_root: str) -> str:

@@ -17,7 +17,14 @@ from readthrough.documents.folder import walk
 from readthrough.documents.languages import language_of
 from readthrough.documents.reading import read_stream
 from readthrough.documents.sandbox import Sandbox
-from readthrough.errors import ConfigError, DocumentError, EmptyShelfError, InputError, MissingPathError
+from readthrough.errors import (
+    ConfigError,
+    DocumentError,
+    EmptyShelfError,
+    InputError,
+    MissingPathError,
+    NotTextError,
+)
 from readthrough.types import Document, Event, SkippedFile
 
 STDIN = "-"
@@ -128,7 +135,7 @@ class _Reader:
         except InputError as error:
             if named:
                 raise
-            return SkippedFile(display_name(path), error.message)
+            return SkippedFile(display_name(path), error.message, failed=not isinstance(error, NotTextError))
 
     def _read_stdin(self) -> Document:
         stream = self._stdin or sys.stdin.buffer
@@ -265,6 +272,6 @@ def _sniff(head: bytes, name: str) -> str | None:
             return ".epub"
         if b"word/" in head or b"[Content_Types].xml" in head:
             return ".docx"
-        raise DocumentError("a zip archive", path=name, hint="unpack it and give the folder")
+        raise NotTextError("a zip archive", path=name, hint="unpack it and give the folder")
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower()
     return ".html" if start.startswith((b"<!doctype html", b"<html")) else None

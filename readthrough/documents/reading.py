@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from readthrough.documents.base import DEFAULT_LIMITS, LoadLimits
-from readthrough.errors import ConfigError, DocumentError
+from readthrough.errors import ConfigError, DocumentError, NotTextError
 from readthrough.types import Section
 
 # Longest first: the UTF-32 mark begins with the UTF-16 one.
@@ -80,7 +80,7 @@ def read_stream(stream: BinaryIO, name: str, limits: LoadLimits) -> bytes:
             raise DocumentError(reason, path=name, hint="split it, or raise file_bytes")
         blocks.append(block)
     if not blocks:
-        raise DocumentError("empty file", path=name)
+        raise NotTextError("empty file", path=name)
     return b"".join(blocks)
 
 
@@ -111,7 +111,7 @@ def decode(data: bytes, name: str, encoding: str | None = None, declared: str | 
         _refuse_binary(text, name)
     text = without_surrogates(normalise_newlines(text.removeprefix("\ufeff")))
     if not text.strip():
-        raise DocumentError("empty file: nothing but white space", path=name)
+        raise NotTextError("empty file: nothing but white space", path=name)
     return text, used
 
 
@@ -160,7 +160,7 @@ def _guess(data: bytes, first_bad: int, name: str) -> tuple[str, str]:
     guess = chardet.detect(data[max(start, first_bad - 1000) :][:SAMPLE_BYTES], encoding_era=EncodingEra.MODERN_WEB)
     encoding = guess["encoding"]
     if encoding is None:
-        raise DocumentError("binary file", path=name, hint="give a text, PDF, EPUB, DOCX or HTML file")
+        raise NotTextError("binary file", path=name, hint="give a text, PDF, EPUB, DOCX or HTML file")
     candidates = ("windows-1252", encoding) if guess["confidence"] < LEAST_CONFIDENCE else (encoding, "windows-1252")
     for candidate in candidates:
         try:
@@ -170,7 +170,7 @@ def _guess(data: bytes, first_bad: int, name: str) -> tuple[str, str]:
     text = data.decode(encoding, "replace")
     replaced = text.count("\ufffd")
     if replaced > len(text) // 100:
-        raise DocumentError("binary file, or text of an unknown encoding", path=name, hint="name the encoding")
+        raise NotTextError("binary file, or text of an unknown encoding", path=name, hint="name the encoding")
     return text, f"{encoding.lower()} ({replaced} bad bytes replaced)"
 
 
@@ -178,7 +178,7 @@ def _refuse_binary(text: str, name: str) -> None:
     nul_count = text.count("\0")
     control_count = len(_CONTROL.findall(text, 0, SAMPLE_BYTES))
     if nul_count > len(text) // 1000 or control_count > min(len(text), SAMPLE_BYTES) // 20:
-        raise DocumentError("binary file", path=name, hint="give a text, PDF, EPUB, DOCX or HTML file")
+        raise NotTextError("binary file", path=name, hint="give a text, PDF, EPUB, DOCX or HTML file")
 
 
 def sections_from(headings: Sequence[Heading], text_chars: int) -> tuple[Section, ...]:

@@ -143,6 +143,20 @@ def test_partial(run: Run, book: Path, tmp_path: Path) -> None:
     assert "broken.pdf" in done.stderr
 
 
+def test_files_that_are_no_documents_are_no_failure(run: Run, book: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    book.rename(folder / "book.txt")
+    (folder / "__init__.py").touch()
+    (folder / "logo.png").write_bytes(bytes(range(256)) * 16)
+    (folder / "link.txt").symlink_to(folder / "book.txt")
+    done = run("ask", QUESTION, folder, "--json")
+    assert done.returncode == 0, done.stderr
+    skipped = {Path(file["path"]).name for file in checked(done.stdout, ANSWER)["skipped_files"]}
+    assert skipped == {"__init__.py", "logo.png", "link.txt"}
+    assert "passed over 3" in done.stderr
+
+
 def test_bad_settings_file(run: Run, book: Path, tmp_path: Path) -> None:
     (tmp_path / "here" / "readthrough.yaml").write_text("workflow: retrieve\nworkflow: retrieve\n")
     done = run("ask", QUESTION, book)

@@ -54,6 +54,19 @@ def test_quiet_says_nothing_but_what_was_skipped(capsys: Captured) -> None:
     assert capsys.readouterr().err == "skipped a.pdf: no text layer\n"
 
 
+def test_what_is_no_document_is_only_counted(capsys: Captured) -> None:
+    files = [SkippedFile(f"{n}.pdf", "broken") for n in range(12)] + [SkippedFile("a.png", "binary", failed=False)]
+    Screen(Common()).skipped(files)
+    said = capsys.readouterr().err.splitlines()
+    assert said[9:] == [
+        "skipped 9.pdf: broken",
+        "skipped 2 more; -v names them",
+        "passed over 1 empty, binary or linked files; -v names them",
+    ]
+    Screen(Common(verbose=1)).skipped(files)
+    assert len(capsys.readouterr().err.splitlines()) == 13
+
+
 def test_verbose_says_more(capsys: Captured) -> None:
     Screen(Common(verbose=1)).account(answer())
     assert "2 calls" in capsys.readouterr().err
