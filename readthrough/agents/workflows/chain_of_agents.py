@@ -88,7 +88,9 @@ class ChainOfAgents(Workflow):
     def conclude(self, state: dict[str, Any], question: Question, services: Services) -> Answer:
         """The manager's reply with the quotes that stand for it."""
         reply = Reply(**state["reply"])
-        carried = [sentence_at(services.shelf.document(document), start, end) for document, start, end in state["pointers"]]
+        carried = [
+            sentence_at(services.shelf.document(document), start, end) for document, start, end in state["pointers"]
+        ]
         said = reply.text if question.choices is None else f"{question.text} {reply.text}"
         pointers = [] if reply.abstained else point(question.text, said, carried)
         documents = {pointer.document: services.shelf.document(pointer.document) for pointer, _ in pointers}

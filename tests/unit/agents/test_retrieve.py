@@ -35,7 +35,9 @@ def test_a_question_for_the_words_themselves_is_answered_by_a_quote(tmp_path: Pa
 def test_a_model_without_logits_is_asked_in_words(tmp_path: Path) -> None:
     model = ScriptedModel(replies=says_what_it_reads, choices=decides)
     model.capabilities = frozenset({"stream"})
-    answer, model, _ = run(Retrieve(), shelve(tmp_path / "home", write_book(tmp_path / "books")), Question(QUESTION), model)
+    answer, model, _ = run(
+        Retrieve(), shelve(tmp_path / "home", write_book(tmp_path / "books")), Question(QUESTION), model
+    )
     assert "Ann Weller" in answer.answer
     assert {call.kind for call in model.calls} == {"choose", "complete"}
 
@@ -43,7 +45,9 @@ def test_a_model_without_logits_is_asked_in_words(tmp_path: Path) -> None:
 def test_a_named_section_is_where_it_looks(tmp_path: Path) -> None:
     path = tmp_path / "tales.md"
     body = "\n\n".join(f"The captain of ship {number} drank tea at noon." for number in range(40))
-    path.write_text(f"# The Storm\n\nThe captain was Ann Weller.\n\n# The Calm\n\nThe captain was Bob Marsh.\n\n{body}\n")
+    path.write_text(
+        f"# The Storm\n\nThe captain was Ann Weller.\n\n# The Calm\n\nThe captain was Bob Marsh.\n\n{body}\n"
+    )
     shelf = shelve(tmp_path / "home", path)
     answer, _, _ = run(Retrieve(), shelf, Question('In the story "The Storm", who was the captain?'))
     assert [item.section for item in answer.evidence] == ["The Storm"]
