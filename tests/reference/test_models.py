@@ -102,7 +102,9 @@ def test_generate_with_the_engines_cache(pair: tuple[Any, list[torch.Tensor], li
     assert torch.equal(plain, ours)
     assert sequence.length == 51
     cache.crop(-11)
-    again = model.generate(ids, attention_mask=torch.ones_like(ids), past_key_values=cache_of(sequence, model), **settings)
+    again = model.generate(
+        ids, attention_mask=torch.ones_like(ids), past_key_values=cache_of(sequence, model), **settings
+    )
     assert torch.equal(plain, again)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers.utils import logging as progress
 
 from readthrough.errors import ConfigError, ModelError, WeightsError
@@ -67,7 +68,7 @@ def load(folder: Path, dtype: str = "auto", device: str = "auto") -> Loaded:
                 local_files_only=True,
             )
         tokenizer = _tokenizer(folder)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise WeightsError(f"cannot load the model: {error}", path=str(folder)) from error
     model = model.to(target).eval().requires_grad_(False)
     return describe(model, tokenizer)

@@ -14,7 +14,13 @@ from readthrough.models.local.prompts import Prompts
 from readthrough.models.local.text import ReplyText
 from tests import tiny_models
 
-SAMPLES = ["plain words, and more", "naïve café 日本語 👩‍🚀 end", "  leading\n\nlines\t", "e\u0301 combining", "\ufffd kept"]
+SAMPLES = [
+    "plain words, and more",
+    "naïve café 日本語 👩‍🚀 end",
+    "  leading\n\nlines\t",
+    "e\u0301 combining",
+    "\ufffd kept",
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,9 @@ def test_pieces_are_whole_characters_and_join_to_the_text(tokenizer: Any, text: 
         assert not any("\ufffd" in piece for piece in pieces)
 
 
-@pytest.mark.parametrize(("text", "stop"), [("one END two", ("END",)), ("one", ("END",)), ("EN", ("END",)), ("aab!", ("ab",))])
+@pytest.mark.parametrize(
+    ("text", "stop"), [("one END two", ("END",)), ("one", ("END",)), ("EN", ("END",)), ("aab!", ("ab",))]
+)
 def test_a_stop_string_ends_the_text_and_is_never_handed_out(tokenizer: Any, text: str, stop: tuple[str, ...]) -> None:
     pieces, reply = pieces_of(tokenizer, text, stop)
     expected = text.split(stop[0])[0]
