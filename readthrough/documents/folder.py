@@ -45,7 +45,7 @@ def _walk(folder: Path, real_root: str, absolute: str, rules: list[_Rules]) -> I
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
-        yield SkippedFile(_shown(folder), f"cannot be listed: {error.strerror}")
+        yield SkippedFile(display_name(folder), f"cannot be listed: {error.strerror}")
         return
     for entry in entries:
         is_folder = entry.is_dir(follow_symlinks=False)
@@ -55,11 +55,11 @@ def _walk(folder: Path, real_root: str, absolute: str, rules: list[_Rules]) -> I
         if is_folder:
             yield from _walk(folder / entry.name, real_root, path, rules)
         elif entry.is_symlink():
-            yield SkippedFile(_shown(folder / entry.name), _link_reason(path, real_root), failed=False)
+            yield SkippedFile(display_name(folder / entry.name), _link_reason(path, real_root), failed=False)
         elif entry.is_file(follow_symlinks=False):
             yield folder / entry.name
         else:
-            yield SkippedFile(_shown(folder / entry.name), _special_reason(entry), failed=False)
+            yield SkippedFile(display_name(folder / entry.name), _special_reason(entry), failed=False)
 
 
 def _link_reason(path: str, real_root: str) -> str:
@@ -79,7 +79,8 @@ def _special_reason(entry: os.DirEntry[str]) -> str:
     return next((kind for check, kind in kinds if check(mode)), "device")
 
 
-def _shown(path: Path) -> str:
+def display_name(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and stored: bytes that are not UTF-8 are shown as escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 from readthrough import catalogue
 from readthrough.documents.base import DEFAULT_LIMITS, Loader, LoadLimits
-from readthrough.documents.folder import walk
+from readthrough.documents.folder import display_name, walk
 from readthrough.documents.languages import language_of
+from readthrough.documents.loaders.docx import OLE_MAGIC
 from readthrough.documents.reading import read_stream
 from readthrough.documents.sandbox import Sandbox
 from readthrough.errors import (
@@ -29,7 +30,6 @@ from readthrough.types import Document, Event, SkippedFile
 
 STDIN = "-"
 HEAD_BYTES = 4096
-OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 OnEvent = Callable[[Event], None]
 
 
@@ -181,11 +181,6 @@ def _empty_shelf(paths: list[Path], skipped: list[SkippedFile]) -> EmptyShelfErr
     more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
     hint = f"skipped: {reasons}{more}" if skipped else "is everything in it ignored by .gitignore?"
     return EmptyShelfError(f"nothing to read in {given}", hint=hint)
-
-
-def display_name(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be printed and stored: bytes that are not UTF-8 are shown as escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def build(loader: type[Loader], limits: LoadLimits, encoding: str | None) -> Loader:

@@ -69,7 +69,7 @@ class Sandbox:
         with self._lock:
             self._worker = worker = self._worker or _Worker()
             try:
-                answer = worker.ask(request, self._limits.seconds)
+                answer = worker.ask(request, self._limits)
             except TimeoutError as error:
                 self._stop()
                 raise DocumentError(f"took longer than {self._limits.seconds:g} seconds to parse", path=name) from error
@@ -114,15 +114,15 @@ class _Worker:
             start_new_session=True,  # an interrupt in the terminal is for the parent, which then ends the worker
         )
 
-    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], limits: LoadLimits) -> dict[str, Any]:
         """Send a request and wait for its answer.
 
         Raises:
-            TimeoutError: there was no complete answer within `seconds`.
-            EOFError, BrokenPipeError: the worker ended.
+            TimeoutError: there was no complete answer in time.
+            EOFError, BrokenPipeError: the worker ended, or announced an answer larger than its memory.
         """
         self.documents += 1
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + limits.seconds
         if self._process.stdin is None or self._process.stdout is None:
             raise EOFError
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -130,6 +130,8 @@ class _Worker:
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             size = int.from_bytes(self._receive(LENGTH_BYTES, selector, deadline), "big")
+            if size > limits.memory_bytes:
+                raise EOFError
             answer: dict[str, Any] = json.loads(self._receive(size, selector, deadline))
         return answer
 
@@ -177,9 +179,10 @@ def _environment() -> dict[str, str]:
 
 
 def _error_from(values: dict[str, Any]) -> ReadthroughError:
-    kind = getattr(errors, values["type"], DocumentError)
-    error: ReadthroughError = kind(values["message"], path=values["path"], hint=values["hint"])
-    return error
+    kind = getattr(errors, values["type"], None)
+    if not (isinstance(kind, type) and issubclass(kind, ReadthroughError)):
+        kind = DocumentError
+    return kind(values["message"], path=values["path"], hint=values["hint"])
 
 
 def _document_from(values: dict[str, Any]) -> Document:

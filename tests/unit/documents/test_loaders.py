@@ -37,6 +37,10 @@ Chapter II: The Lamp
 
 It burned.
 
+ARTICLE IV   GRANT OF LICENCE
+
+Text.
+
 ACT III
 
 SCENE 2. A room
@@ -56,6 +60,7 @@ def test_text_headings_stand_alone() -> None:
         (2, "PART ONE"),
         (3, "CHAPTER I. The Tower"),
         (3, "Chapter II: The Lamp"),
+        (3, "ARTICLE IV   GRANT OF LICENCE"),
         (2, "ACT III"),
         (3, "SCENE 2. A room"),
     ]
@@ -68,6 +73,16 @@ def test_text_headings_stand_alone() -> None:
 def test_text_prose_is_no_heading(line: str) -> None:
     headings = text.find_headings(f"One.\n\n{line}\n\nTwo.\n")
     assert [item.title for item in headings] == ([line] if line == "Part a" else [])
+
+
+def test_wiki_headings_and_numerals_that_count_up() -> None:
+    wiki = "Intro\n== History ==\nText\n=== Early ===\nText\na == b == c\n"
+    assert [(item.level, item.title) for item in text.find_headings(wiki)] == [(2, "History"), (3, "Early")]
+    numerals = ["I", "II.", "III", "IV", "I", "II", "VII"]
+    book = "".join(f"{numeral}\n\nWe went.\n\n" for numeral in numerals)
+    assert [item.title for item in text.find_headings(book)] == numerals[:-1]
+    assert text.find_headings("One\n\nI\n\nTwo\n\nV\n\n") == []
+    assert [text._roman(numeral) for numeral in ("XIV", "XL", "XCIX", "LXXXVIII")] == [14, 40, 99, 88]
 
 
 def test_markdown_headings() -> None:
