@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import torch
@@ -113,7 +114,7 @@ def test_window(window: int, new: int, keys: int) -> None:
 def test_merged_parts_are_the_whole(cuts: tuple[int, ...]) -> None:
     q, k, v = inputs(5, 1000, (2, 7), torch.float32)
     edges = [0, *cuts, 1000]
-    parts = [attend(q, k[:, a:b], v[:, a:b], causal=False, scale=0.125) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [attend(q, k[:, a:b], v[:, a:b], causal=False, scale=0.125) for a, b in pairwise(edges)]
     check(merge_lse(parts), [q, k, v], causal=False)
 
 
