@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from readthrough import catalogue
 from readthrough.documents.base import Chunker
+from readthrough.documents.chunkers.tokens import DEFAULT_WHOLE_TOKENS
 from readthrough.errors import LibraryError
 from readthrough.memory import holdings, store
 from readthrough.memory.database import Database, guard
@@ -34,7 +35,7 @@ class ByKind:
     """The default chunker: source code by lines and definitions, everything else by sentences."""
 
     def __init__(self) -> None:
-        self._prose: Chunker = catalogue.find("chunkers", "tokens")()
+        self._prose: Chunker = catalogue.find("chunkers", "tokens")(whole_tokens=DEFAULT_WHOLE_TOKENS)
         self._code: Chunker = catalogue.find("chunkers", "code")()
 
     @property

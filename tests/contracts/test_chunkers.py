@@ -16,6 +16,7 @@ from readthrough.documents.reading import sections_from
 from readthrough.types import Chunk, Document, Section
 from tests.document_samples import long_text
 
+SIZE_TOKENS = 254
 AWKWARD = [
     "\U0001f469\u200d\U0001f469\u200d\U0001f467",
     "e\u0301\u0323",
@@ -81,12 +82,12 @@ def test_is_a_chunker(chunker_class: Any) -> None:
 
 def test_long_text_is_covered_within_the_limit(chunker_class: Any) -> None:
     text = long_text()
-    chunks = chunker_class().split(document(text))
+    chunks = chunker_class(SIZE_TOKENS).split(document(text))
     check(chunks, text)
     counts = count_default([chunk.text for chunk in chunks])
-    assert max(counts) <= 254
-    assert sum(counts) / len(counts) > 254 * 0.75, "chunks are half empty"
-    assert sum(count < 254 / 4 for count in counts) <= 1
+    assert max(counts) <= SIZE_TOKENS
+    assert sum(counts) / len(counts) > SIZE_TOKENS * 0.75, "chunks are half empty"
+    assert sum(count < SIZE_TOKENS / 4 for count in counts) <= 1
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -109,10 +110,10 @@ def test_random_unicode_is_covered_within_the_limit(
 @pytest.mark.parametrize("unit", ["x", " ", "你", "ab ", "a.", "e\u0301", "\n", "- a\n"])
 def test_much_of_one_thing(chunker_class: Any, unit: str) -> None:
     text = unit * (300_000 // len(unit))
-    chunks = chunker_class().split(document(text))
+    chunks = chunker_class(SIZE_TOKENS).split(document(text))
     check(chunks, text)
-    assert max(len(chunk.text) for chunk in chunks) <= 8 * 254
-    assert max(count_default([chunk.text for chunk in chunks[:50]])) <= 254
+    assert max(len(chunk.text) for chunk in chunks) <= 8 * SIZE_TOKENS
+    assert max(count_default([chunk.text for chunk in chunks[:50]])) <= SIZE_TOKENS
 
 
 def test_sections_are_not_crossed_where_they_are_large_enough(chunker_class: Any) -> None:
@@ -120,17 +121,17 @@ def test_sections_are_not_crossed_where_they_are_large_enough(chunker_class: Any
     text = "".join(f"# Chapter {number}\n\n{body}\n\n" for number in range(20))
     sections = sections_from(find_headings(text), len(text))
     starts = {section.start for section in sections}
-    chunks = chunker_class().split(document(text, sections, "markdown"))
+    chunks = chunker_class(SIZE_TOKENS).split(document(text, sections, "markdown"))
     check(chunks, text)
     assert starts <= {chunk.start for chunk in chunks}
 
 
 def test_small_sections_are_joined(chunker_class: Any) -> None:
     text = "".join(f"# Note {number}\n\nShort.\n\n" for number in range(200))
-    chunks = chunker_class().split(document(text, sections_from(find_headings(text), len(text)), "markdown"))
+    chunks = chunker_class(SIZE_TOKENS).split(document(text, sections_from(find_headings(text), len(text)), "markdown"))
     check(chunks, text)
     counts = count_default([chunk.text for chunk in chunks])
-    assert min(counts[:-1]) >= 254 / 4 - 10
+    assert min(counts[:-1]) >= SIZE_TOKENS / 4 - 10
     assert len(chunks) < 40
 
 
@@ -138,7 +139,7 @@ def test_bytes_and_characters_are_not_mixed_in_code(chunker_class: Any) -> None:
     source = "".join(
         f'def größe_{n}(x):\n    """Ein Maß: 你好 👩‍👧 {"ü " * 150}"""\n    return x + {n}\n\n\n' for n in range(60)
     )
-    chunks = chunker_class().split(
+    chunks = chunker_class(SIZE_TOKENS).split(
         Document("id", "f.py", source, "code", sections=definition_sections(source, "python"), language="python")
     )
     check(chunks, source)

