@@ -77,6 +77,7 @@ def test_stream_bomb_is_stopped_by_the_limit_of_memory_or_time(tmp_path: Path) -
         load(path, limits=LoadLimits(memory_bytes=400_000_000, seconds=20))
 
 
+@pytest.mark.slow
 def test_very_many_pages(tmp_path: Path) -> None:
     path = tmp_path / "pages.pdf"
     path.write_bytes(pdf_bytes([[f"Page {number}"] for number in range(1, 100_001)]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from readthrough.documents.base import CountTokens
 from readthrough.documents.packing import Level, Packer
+from readthrough.documents.reading import without_surrogates
 from readthrough.documents.sentences import sentence_spans
 from readthrough.errors import ConfigError, MissingExtraError
 from readthrough.types import Chunk, Document
@@ -77,10 +78,15 @@ class TokenChunker:
             MissingExtraError: no tokenizer was given and the default one is not installed.
         """
         text = document.text
-        if 0 < len(text) <= self.whole_tokens * _WHOLE_CHARS and self._count([text])[0] <= self.whole_tokens:
+        if self._is_passage(document):
             return [Chunk(-1, document.id, 0, 0, len(text), text)]
         spans = Packer(self.size_tokens, self._count).pack(text, self._boundaries(document))
         return [Chunk(-1, document.id, index, start, end, text[start:end]) for index, (start, end) in enumerate(spans)]
+
+    def _is_passage(self, document: Document) -> bool:
+        if not document.text or len(document.text) > self.whole_tokens * _WHOLE_CHARS or len(document.sections) > 1:
+            return False
+        return self._count([without_surrogates(document.text)])[0] <= self.whole_tokens
 
     def _boundaries(self, document: Document) -> Mapping[int, Level]:
         return boundaries(document, sentence_spans(document.text))

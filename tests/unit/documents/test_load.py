@@ -93,6 +93,14 @@ def test_standard_input_and_events(tmp_path: Path) -> None:
         list(load_all(["-"], stdin=io.BytesIO(b"")))
 
 
+def test_known_files_are_not_read_again(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(name)
+    first, second = load_all([tmp_path], known=lambda path: path.name == "a.txt")
+    assert first == tmp_path / "a.txt"
+    assert isinstance(second, Document) and second.text == "b"
+
+
 def test_a_folder_is_read_one_file_at_a_time(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.txt").write_text(name)
