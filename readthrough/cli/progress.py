@@ -6,6 +6,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from readthrough.cli.guard import one_line
 from readthrough.types import Event
 
 if TYPE_CHECKING:
@@ -46,10 +47,8 @@ class ProgressView:
                 return
             if event.stage not in self._tasks:
                 self._tasks[event.stage] = self._bars.add_task(event.stage, total=None, unit="")
-            unit = f"{event.unit} {event.note}".strip()
-            self._bars.update(
-                self._tasks[event.stage], completed=event.done, total=event.total, description=event.stage, unit=unit
-            )
+            unit = one_line(f"{event.unit} {event.note}".strip())
+            self._bars.update(self._tasks[event.stage], completed=event.done, total=event.total, unit=unit)
 
     def stop(self) -> None:
         """Take the bars away; later events are not shown."""
@@ -67,25 +66,35 @@ class ProgressView:
 
 
 def _bars(console: Console) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
+    from rich.text import Text
+
+    class AmountColumn(ProgressColumn):
+        """How much is done, of how much, how fast."""
+
+        def render(self, task: Task) -> Text:
+            return Text(amount(task.completed, task.total, task.finished_speed or task.speed, task.fields["unit"]))
 
     return Progress(
         TextColumn("{task.description:>8}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
+        AmountColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeLeftColumn(),
         console=console,
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+def amount(done: float, total: float | None, rate: float | None, unit: str) -> str:
+    """`256 of 507 chunks, 51/s`; bytes are shown in megabytes."""
+    if unit.startswith("bytes"):
+        unit = unit.replace("bytes", "MB", 1)
+        done, total, rate = done / 1e6, total and total / 1e6, rate and rate / 1e6
+    whole = "" if total is None else f" of {total:,.0f}"
+    pace = "" if rate is None else f", {rate:,.3g}/s" if rate < 100 else f", {rate:,.0f}/s"
+    return f"{done:,.0f}{whole} {unit}{pace}"

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from readthrough.cli.flags import Common
 from readthrough.cli.guard import guarded, one_line, report
-from readthrough.cli.progress import PATIENCE_SECONDS, ProgressView
+from readthrough.cli.progress import PATIENCE_SECONDS, ProgressView, amount
 from readthrough.cli.screen import Screen, coverage_line, printable
 from readthrough.errors import DocumentError, EndpointError, UsageError
 from readthrough.types import Answer, Coverage, Event, Evidence, SkippedFile, Usage
@@ -101,6 +101,12 @@ def test_progress_needs_a_terminal_and_a_second() -> None:
     assert PATIENCE_SECONDS == 1.0
     assert "read" in shown
     assert "files" in shown
+
+
+def test_amounts() -> None:
+    assert amount(256, 507, 51.2, "chunks") == "256 of 507 chunks, 51.2/s"
+    assert amount(1_500, None, None, "files") == "1,500 files"
+    assert amount(5e8, 1e9, 2.5e8, "bytes joining") == "500 of 1,000 MB joining, 250/s"
 
 
 def test_warnings_are_said(capsys: Captured) -> None:
