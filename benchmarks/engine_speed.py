@@ -1,0 +1,225 @@
+"""Speed of the local engine, against transformers' own `generate` on the same weights in the same run.
+
+    python -m benchmarks.engine_speed [--model NAME] [--tokens 1024] [--out NAME]
+
+Each figure is given twice: by the clock, and by CPU time over the number of threads. On a machine that does other
+things as well the second is what undisturbed cores would come near to; ratios are taken from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.results import write_results
+
+SENTENCE = "The keeper wrote in his book every evening, and the wind came from the north over the grey sea. "
+REPLY_TOKENS = 32
+ROUNDS = 3
+
+CODE_TASK = '''def rows(path, *, encoding="utf-8", separator=","):
+    """Every row of the file at `path` as a list of stripped cells."""
+    with open(path, encoding=encoding) as lines:
+        for line in lines:
+            yield [cell.strip() for cell in line.split(separator)]
+
+
+Rename the parameter `separator` to `delimiter` in this function.'''
+DRAFT_PROMPTS = {
+    "edit code": CODE_TASK,
+    "count": "Count from 1 to 30, separated by commas.",
+    "quote": SENTENCE * 3 + "The lamp was lit at five. Quote the text above exactly.",
+    "explain": "Explain in three sentences what a hash table is.",
+}
+
+
+def main() -> None:
+    """Measure, print, and write the results where asked."""
+    parser = argparse.ArgumentParser(description="Speed of the local engine against transformers.")
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
+    parser.add_argument("--tokens", type=int, default=1024)
+    parser.add_argument("--out", default=None, help="name of the results file to write")
+    options = parser.parse_args()
+    started = time.perf_counter()
+    from readthrough.models.local.backend import LocalModel
+
+    imported = time.perf_counter()
+    model = LocalModel(options.model, device="cpu")
+    report: dict[str, Any] = {"model": options.model, "tokens": options.tokens}
+    report["seconds"] = {"import": imported - started, "load": time.perf_counter() - imported}
+    report["prefill"] = prefill(model, options.tokens)
+    report["decode"] = decode(model, options.tokens)
+    report["drafts"] = drafts(model)
+    report["batched"] = batched(model)
+    report["passages"] = passages(model)
+    report = rounded(report)
+    print(json.dumps(report, indent=2))
+    if options.out:
+        write_results(options.out, report)
+
+
+def measure(work: Callable[[], Any], rounds: int = ROUNDS) -> dict[str, float]:
+    """The best of some rounds, in seconds by the clock and in CPU seconds a thread."""
+    import torch
+
+    clock, cpu = [], []
+    for _ in range(rounds):
+        before, cpu_before = time.perf_counter(), time.process_time()
+        work()
+        clock.append(time.perf_counter() - before)
+        cpu.append((time.process_time() - cpu_before) / torch.get_num_threads())
+    return {"clock_seconds": min(clock), "cpu_seconds": min(cpu)}
+
+
+def compare(ours: dict[str, float], theirs: dict[str, float], tokens: int) -> dict[str, Any]:
+    """Tokens a second of both, and how many times as fast ours is."""
+    rates = {
+        name: {key: tokens / value for key, value in each.items()}
+        for name, each in (("engine", ours), ("transformers", theirs))
+    }
+    return {
+        "tokens_a_second": {
+            name: {"clock": each["clock_seconds"], "cpu": each["cpu_seconds"]} for name, each in rates.items()
+        },
+        "speed_ratio": theirs["cpu_seconds"] / ours["cpu_seconds"],
+    }
+
+
+def prompt_of(model: Any, tokens: int) -> tuple[Any, Any]:
+    """A request of nearly so many tokens, and its ids `[1, T]`."""
+    import torch
+
+    from readthrough.models.base import Request
+
+    text = SENTENCE * (tokens // model.count_tokens([SENTENCE])[0])
+    request = Request.user(text + "\nContinue.", max_tokens=REPLY_TOKENS)
+    ids = model._prompts.encode([model._prompts.render(request)])[0]
+    return request, torch.from_numpy(ids)[None]
+
+
+def theirs(model: Any, ids: Any, tokens: int) -> Callable[[], Any]:
+    """transformers' greedy generate of exactly so many tokens, with its default attention and cache."""
+    import torch
+
+    from readthrough.models.local.attention import ATTENTION
+
+    def run() -> Any:
+        inner = model._loaded.model
+        inner.set_attn_implementation("sdpa")
+        try:
+            return inner.generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, min_new_tokens=tokens
+            )
+        finally:
+            inner.set_attn_implementation(ATTENTION)
+
+    return run
+
+
+def ours(model: Any, requests: list[Any], draft_tokens: int) -> Callable[[], Any]:
+    """The engine's replies, from cold, never ended by an end token."""
+
+    def run() -> Any:
+        writer, loaded = model._writer, model._engine.loaded
+        limits = writer.limits
+        writer.limits = replace(limits, draft_tokens=draft_tokens)
+        model._engine.loaded = replace(loaded, eos_ids=frozenset())
+        model.close()
+        try:
+            return model.complete(requests)
+        finally:
+            writer.limits, model._engine.loaded = limits, loaded
+
+    return run
+
+
+def prefill(model: Any, tokens: int) -> dict[str, Any]:
+    """Reading a prompt and writing one token."""
+    request, ids = prompt_of(model, tokens)
+    one = replace(request, max_tokens=1)
+    ours(model, [one], 0)()
+    return compare(measure(ours(model, [one], 0)), measure(theirs(model, ids, 1)), ids.shape[1])
+
+
+def decode(model: Any, tokens: int) -> dict[str, Any]:
+    """Writing a reply, one token a pass: the time of a reply less that of its first token."""
+    request, ids = prompt_of(model, tokens)
+    one = replace(request, max_tokens=1)
+    found = []
+    for whole, first in (
+        (ours(model, [request], 0), ours(model, [one], 0)),
+        (theirs(model, ids, REPLY_TOKENS), theirs(model, ids, 1)),
+    ):
+        long, short = measure(whole), measure(first)
+        found.append({key: long[key] - short[key] for key in long})
+    return compare(found[0], found[1], REPLY_TOKENS - 1)
+
+
+def batched(model: Any) -> dict[str, Any]:
+    """Eight replies about one text side by side, against one after another."""
+    request, _ = prompt_of(model, 512)
+    messages = request.messages[0]
+    requests = [
+        replace(request, messages=(replace(messages, content=f"{messages.content} Part {i}."),)) for i in range(8)
+    ]
+    together = measure(ours(model, requests, 0), rounds=1)
+    apart = measure(lambda: [ours(model, [each], 0)() for each in requests], rounds=1)
+    return {"replies": 8, "together": together, "apart": apart, "ratio": apart["cpu_seconds"] / together["cpu_seconds"]}
+
+
+def drafts(model: Any) -> dict[str, Any]:
+    """Prompt-lookup drafts: passes and time for the same text."""
+    from readthrough.models.base import Request
+
+    report: dict[str, Any] = {}
+    step = model._writer._step
+    for name, text in DRAFT_PROMPTS.items():
+        request = Request.user(text, max_tokens=64)
+        found: dict[int, tuple[str, int, dict[str, float]]] = {}
+        for draft_tokens in (0, 7):
+            passes = [0]
+
+            def counted(running: Any, passes: list[int] = passes) -> None:
+                passes[0] += 1
+                step(running)
+
+            model._writer._step = counted
+            replies: list[Any] = []
+            took = measure(lambda: replies.extend(ours(model, [request], draft_tokens)()), rounds=1)  # noqa: B023
+            found[draft_tokens] = (replies[0].text, passes[0], took)
+        model._writer._step = step
+        report[name] = {
+            "same_text": found[0][0] == found[7][0],
+            "passes": [found[0][1], found[7][1]],
+            "speed_ratio": found[0][2]["cpu_seconds"] / found[7][2]["cpu_seconds"],
+        }
+    return report
+
+
+def passages(model: Any) -> dict[str, Any]:
+    """The likelihood of a question after each of 40 passages of about 200 tokens, and of another question then."""
+    from readthrough.models.base import Request
+
+    requests = [Request.user(f"Passage {i}. " + SENTENCE * 9 + "\n\nAsk a question.") for i in range(40)]
+    model.close()
+    first = measure(lambda: model.likelihood(requests, ["Who wrote in his book?"] * 40), rounds=1)
+    again = measure(lambda: model.likelihood(requests, ["What colour was the sea?"] * 40), rounds=1)
+    tokens = sum(model.count_tokens([request.messages[0].content for request in requests]))
+    return {"tokens": tokens, "first": first, "again": again, "ratio": first["cpu_seconds"] / again["cpu_seconds"]}
+
+
+def rounded(value: Any) -> Any:
+    """The report with three significant digits or so."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()
