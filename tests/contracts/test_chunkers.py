@@ -90,7 +90,9 @@ def test_long_text_is_covered_within_the_limit(chunker_class: Any) -> None:
     assert sum(count < SIZE_TOKENS / 4 for count in counts) <= 1
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(text=texts, size=st.integers(1, 40), cuts=st.lists(st.floats(0, 1), max_size=5))
 def test_random_unicode_is_covered_within_the_limit(
     chunker_class: Any, text: str, size: int, cuts: list[float]

@@ -98,7 +98,9 @@ lines = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(pieces=lines, encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]))
 def test_text_equals_universal_newlines(pieces: list[str], encoding: str, tmp_path: Path) -> None:
     text = "".join(pieces)
@@ -113,7 +115,7 @@ def test_text_equals_universal_newlines(pieces: list[str], encoding: str, tmp_pa
     assert document.text == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.binary(max_size=3000)
     | st.lists(st.sampled_from([b"words ", b"\xff", b"\xed\xa0\x80", b"\r\n", b"\xc3\xa9"])).map(b"".join)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from readthrough.documents.languages import definition_sections
@@ -102,7 +102,7 @@ def test_html_text_is_what_a_reader_sees() -> None:
     assert [(item.start, item.level, item.title) for item in headings] == [(0, 1, "Chapter a")]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     words=st.lists(
         st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=8), min_size=1, max_size=20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from readthrough.documents.chunkers.code import CodeChunker
@@ -33,7 +33,7 @@ def test_a_size_that_is_no_size(size: int) -> None:
         TokenChunker(size)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=50), surcharge=st.integers(0, 6))
 def test_counts_that_do_not_add_up(lengths: list[int], surcharge: int) -> None:
     """A whole may count more than its parts do together: the limit holds for the whole."""

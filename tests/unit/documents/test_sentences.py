@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from readthrough.documents.sentences import LONG_CHARS, line_spans, sentence_spans
@@ -104,7 +104,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     text=st.lists(pieces | st.text(max_size=12) | st.just("word " * 150), max_size=40).map("".join),
     shift=st.integers(0, 9),
