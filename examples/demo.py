@@ -11,11 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from readthrough.cli.main import run
+from readthrough.models.weights import cache_path
 
-QUESTION = "How old was Noah when the flood of waters was upon the earth?"
+QUESTION = "Why was the city with the tower called Babel?"
 
 
 def write_genesis(path: Path) -> Path:
@@ -45,7 +44,7 @@ def main() -> int:
     if options.book and not options.question:
         parser.error('a book needs a question: make demo BOOK=path QUESTION="..."')
     say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-    book = options.book or str(write_genesis(user_cache_path("readthrough") / "demo" / "genesis.txt"))
+    book = options.book or str(write_genesis(cache_path() / "demo" / "genesis.txt"))
     question = options.question or QUESTION
     say(f"1. The book:     {book}")
     say(f"2. The question: {question}")

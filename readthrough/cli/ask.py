@@ -83,7 +83,7 @@ def _answer(book: Book, question: Asked, flags: AskFlags, screen: Screen) -> Ans
 
 def _print(answer: Answer, flags: AskFlags, screen: Screen, heading: str | None) -> None:
     if heading is not None:
-        screen.say(heading)
+        screen.data(heading, style="dim")
     streamed = screen.take_streamed()
     if streamed:
         screen.data("")
