@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from readthrough.errors import UsageError
 from readthrough.memory.runs import RunLog
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
     from readthrough.memory.shelf import Shelf
+
+Counted = TypeVar("Counted", Completion, Choice, Likelihood)
 
 MOST_CHOICES = 26
 """Options are named by the letters A to Z."""
@@ -78,7 +80,7 @@ class Services:
             return self.complete([request])[0]
         return self._count([self.model.stream(request, self.on_text)])[0]
 
-    def _count(self, results: list[Any]) -> list[Any]:
+    def _count(self, results: list[Counted]) -> list[Counted]:
         for result in results:
             self.usage = self.usage + result.usage
         return results

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from readthrough.documents.base import Chunker
-from readthrough.documents.load import display_name, load_all
+from readthrough.documents.folder import display_name
+from readthrough.documents.load import load_all
 from readthrough.memory import store
 from readthrough.memory.database import Database
 from readthrough.retrieval.analysis import Analyzer

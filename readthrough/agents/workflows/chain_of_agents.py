@@ -140,9 +140,9 @@ class ChainOfAgents(Workflow):
 
     def _manage(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
-        choices = tuple(state["choices"]) if state.get("choices") else None
+        choices = state.get("choices")
         material = MANAGER.format(message=services.runs.get(state["message"]))
-        reply = answer_from(services, material, Question(state["question"], choices))
+        reply = answer_from(services, material, Question(state["question"], tuple(choices) if choices else None))
         return {"reply": reply.to_state()}
 
 
