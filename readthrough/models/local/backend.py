@@ -45,7 +45,7 @@ class LocalModel(ModelBackend):
         kept_bytes: how much KV of finished calls is kept, so that a text that is asked about again is not read
             again; 0 keeps none.
         running_replies: the most replies written side by side.
-        running_bytes: the most KV that replies written side by side may need (one always runs).
+        running_bytes: the most KV that replies or scores computed side by side may need (one always runs).
         draft_tokens: the most tokens that prompt lookup drafts for a step of a greedy reply; 0 turns it off.
         on_event: hears of progress in the stages `load`, `prefill` and `decode`.
     """
@@ -166,11 +166,13 @@ class LocalModel(ModelBackend):
                 prompt, continuations = self._prompts.continued(self._prompts.render(request), texts)
                 self._check_length(prompt, max(map(len, continuations)))
                 questions.append(Question(prompt, continuations))
-            score(self._engine, questions)
+            score(self._engine, questions, self.running_bytes)
         seconds = (time.perf_counter() - started) / max(1, len(questions))
         return [(each, Usage(each.prompt_tokens, each.cached_tokens, 0, 1, seconds)) for each in questions]
 
     def _check_length(self, prompt: Tokens, further_tokens: int) -> None:
+        if not len(prompt):
+            raise UsageError("the prompt has no tokens of its own")
         if len(prompt) + further_tokens > self.window_tokens:
             raise PromptTooLongError(
                 f"the prompt has {len(prompt)} tokens and {further_tokens} more are to follow, "

@@ -56,6 +56,10 @@ class Engine:
         forward_tokens: the most tokens in one pass; longer prompts take several.
         kept_bytes: how much KV of finished sequences to keep for later calls.
         on_event: hears of progress.
+
+    Attributes:
+        kept: the sequences of earlier calls.
+        token_bytes: the KV of one token.
     """
 
     def __init__(
@@ -73,7 +77,11 @@ class Engine:
         self.on_event = on_event or (lambda event: None)
         width = self.model.dtype.itemsize
         self.logits_rows = max(1, LOGITS_BYTES // (loaded.vocabulary * width))
-        self._layers = int(self.model.config.get_text_config().num_hidden_layers)
+        config = self.model.config.get_text_config()
+        self._layers = int(config.num_hidden_layers)
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.token_bytes: int = 2 * self._layers * heads * head_width * width
         # A mask that is four-dimensional already is passed through by transformers: none is built.
         self._no_mask = torch.empty(1, 1, 0, 0, device=self.device)
 

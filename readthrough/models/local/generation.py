@@ -62,10 +62,6 @@ class Writer:
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self.engine = engine
         self.limits = limits
-        config = engine.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._token_bytes: int = 2 * config.num_hidden_layers * heads * width * engine.model.dtype.itemsize
 
     def write(self, replies: Seq[Reply]) -> None:
         """Write every reply to its end."""
@@ -87,7 +83,7 @@ class Writer:
             running = [reply for reply in running if not reply.finish]
 
     def _needs_bytes(self, reply: Reply) -> int:
-        return (len(reply.prompt) + reply.request.max_tokens) * self._token_bytes
+        return (len(reply.prompt) + reply.request.max_tokens) * self.engine.token_bytes
 
     def _admit(self, waiting: deque[Reply], running: Seq[Reply]) -> list[Reply]:
         joining: list[Reply] = []

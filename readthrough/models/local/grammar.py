@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llguidance.hf
 import llguidance.numpy
@@ -13,8 +13,11 @@ from llguidance import LLMatcher, LLTokenizer
 
 from readthrough.errors import UsageError
 
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
 # As models write JSON on one line. Free whitespace invites a small model to write nothing else.
-_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_STYLE: JsonCompileOptions = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 def grammar_tokenizer(tokenizer: Any, vocabulary: int) -> LLTokenizer:

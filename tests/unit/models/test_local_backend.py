@@ -159,6 +159,15 @@ def test_likelihood(folder: Path, forward_tokens: int, logits_rows: int) -> None
         assert each.tokens == len(model._prompts.encode([text])[0])
 
 
+def test_scores_in_several_groups_are_the_same(folder: Path) -> None:
+    requests = [about(TEXT, question) for question in QUESTIONS] + [Request.user("Why?")]
+    whole, grouped = cold(folder), cold(folder, running_bytes=1, kept_bytes=0)
+    given = [*QUESTIONS, "A"]
+    for a, b in zip(whole.likelihood(requests, given), grouped.likelihood(requests, given), strict=True):
+        assert a.logprob == pytest.approx(b.logprob, rel=1e-4)
+        assert b.usage.cached_tokens == 0
+
+
 def test_one_text_and_many_continuations_read_the_text_once(folder: Path) -> None:
     model = cold(folder)
     found = model.likelihood([about(TEXT * 3, "Who?")] * 20, [f"Ann {i}" for i in range(20)])
