@@ -129,9 +129,8 @@ class ModelBackend(ABC):
         """log p(continuation | prompt) for each pair. Only with the capability `logits`."""
         raise ModelError(f"{self.name} gives no logits", hint="ask `capabilities` before `likelihood`")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  most backends hold nothing
         """Give back what the backend holds. Calling it twice is fine."""
-        return None
 
 
 def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
