@@ -49,7 +49,7 @@ def test_drafts_change_no_reply_and_save_passes(small_model: LocalModel) -> None
     writer.limits = plain_limits
     assert [reply.text for reply in found[0]] == [reply.text for reply in found[1]]
     assert passes[1] < 0.7 * passes[0]
-    assert "with open(path" in found[0][0].text
+    assert "def rows(path, *" in found[0][0].text
 
 
 def test_a_decision_and_its_probability(small_model: LocalModel) -> None:
