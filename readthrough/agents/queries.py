@@ -15,6 +15,12 @@ _VERBATIM = re.compile(
     r"|which (?:clause|sentence|passage|paragraph))\b",
     re.IGNORECASE,
 )
+_EXPLANATION = re.compile(
+    r"\b(why|explain|describe|discuss|compare|contrast|summari[sz]e|summary|outline|elaborate|plot"
+    r"|how (?:do|does|did|is|are|was|were|has|have|had|can|could|would|should|will|might)\b"
+    r"|in (?:about )?\d+ (?:to \d+ )?words)",
+    re.IGNORECASE,
+)
 _MIN_WORDS = 4
 
 
@@ -33,6 +39,11 @@ def search_queries(question: Question) -> list[str]:
 def wants_quote(question: str) -> bool:
     """Whether the question asks for the text's own words rather than for an answer."""
     return _VERBATIM.search(question) is not None
+
+
+def wants_explanation(question: str) -> bool:
+    """Whether the question asks for sentences rather than for a name, a number or a short phrase."""
+    return _EXPLANATION.search(question) is not None
 
 
 def named_spans(question: str, document: Document) -> list[tuple[int, int]]:

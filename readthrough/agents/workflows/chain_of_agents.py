@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
-from readthrough.agents.answering import Reply, answer_from
+from readthrough.agents.answering import NOT_STATED, Reply, answer_from
 from readthrough.agents.base import Question, Services, Workflow, ledger
+from readthrough.agents.looking import look
 from readthrough.agents.passages import windows
 from readthrough.agents.pointers import Sentence, cut, point, sentence_at, sentences
 from readthrough.errors import PromptTooLongError
@@ -63,6 +64,7 @@ class ChainOfAgents(Workflow):
         window_tokens: the window of a worker (k in the paper), the model's own where that is smaller.
         message_tokens: the most tokens of a message.
         pointers: the most evidence pointers that travel with a message.
+        abstain_below: the probability that the last message states the answer, below which the manager refuses.
     """
 
     name: ClassVar[str] = "chain-of-agents"
@@ -70,6 +72,7 @@ class ChainOfAgents(Workflow):
     window_tokens: int = 8192
     message_tokens: int = 1024
     pointers: int = 24
+    abstain_below: float = 0.2
 
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: plan (the windows), work (one window a step, in order), manage (the answer)."""
@@ -100,6 +103,7 @@ class ChainOfAgents(Workflow):
             answer=reply.text,
             abstained=reply.abstained,
             confidence=reply.confidence,
+            stopped=reply.stopped,
             evidence=cut(pointers, documents),
             coverage=ledger(services, read=[chunk for window in state["windows"] for chunk in window]),
         )
@@ -142,8 +146,11 @@ class ChainOfAgents(Workflow):
         services = runtime.context
         choices = state.get("choices")
         material = MANAGER.format(message=services.runs.get(state["message"]))
-        reply = answer_from(services, material, Question(state["question"], tuple(choices) if choices else None))
-        return {"reply": reply.to_state()}
+        question = Question(state["question"], tuple(choices) if choices else None)
+        stated = look(services, material, question).stated
+        if choices is None and stated < self.abstain_below:
+            return {"reply": Reply(NOT_STATED, confidence=round(1 - stated, 4), abstained=True).to_state()}
+        return {"reply": answer_from(services, material, question, stated).to_state()}
 
 
 def _span(sentence: Sentence) -> tuple[str, int, int]:

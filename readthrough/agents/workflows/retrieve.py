@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from langgraph.runtime import Runtime  # langgraph reads the annotations of branches
 
-from readthrough.agents.answering import NOT_STATED, Reply, answer_from, stated
+from readthrough.agents.answering import NOT_STATED, Reply, answer_from
 from readthrough.agents.base import Question, Services, Workflow, ledger
 from readthrough.agents.finding import find_chunks, weigh
+from readthrough.agents.looking import look
 from readthrough.agents.passages import in_reading_order, numbered, unwrap, within_budget
 from readthrough.agents.pointers import Sentence, point, sentences
 from readthrough.agents.queries import wants_quote
 from readthrough.agents.quoting import best_sentences
 from readthrough.errors import PromptTooLongError
-from readthrough.models.base import Request
 from readthrough.types import Answer, Chunk, Event, Evidence
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 MATERIAL = """Read these passages.
 
 {passages}"""
-
-WHICH_PASSAGE = """{material}
-
-Question: {question}
-Which passage answers the question? Reply with its number."""
 
 
 class State(TypedDict, total=False):
@@ -47,6 +42,7 @@ class State(TypedDict, total=False):
     weighed: dict[int, float]
     passages: list[int]
     stated: float
+    where: list[float]
     spans: list[tuple[str, int, int, list[int]]]
     reply: dict[str, Any]
 
@@ -113,6 +109,7 @@ class Retrieve(Workflow):
             answer=reply.text,
             abstained=reply.abstained,
             confidence=reply.confidence,
+            stopped=reply.stopped,
             evidence=evidence,
             coverage=ledger(services, retrieved=state.get("passages", []), skipped=list(state.get("weighed", {}))),
         )
@@ -136,10 +133,8 @@ class Retrieve(Workflow):
         ranked = sorted(weighed, key=lambda chunk: -weighed[chunk]) if weighed else state["candidates"]
         passages = self._passages(services, ranked)
         material = self._material(services, passages)
-        read: State = {"passages": [chunk.id for chunk in passages]}
-        if not state.get("choices"):
-            read["stated"] = stated(services, material, _question(state))
-        return read
+        seen = look(services, material, _question(state), len(passages))
+        return {"passages": [chunk.id for chunk in passages], "stated": seen.stated, "where": seen.where}
 
     def _after_read(self, state: State, runtime: Runtime[Services]) -> str:
         if state.get("choices") or state["stated"] >= self.abstain_below:
@@ -160,21 +155,12 @@ class Retrieve(Workflow):
         services, question = runtime.context, _question(state)
         passages = services.shelf.get(state["passages"])
         material = self._material(services, passages)
-        reply = answer_from(services, material, question, stated=state.get("stated"))
-        looked = self._where(services, material, question, len(passages))
+        reply = answer_from(services, material, question, stated=state["stated"])
         among = [sentences([passage]) for passage in passages]
-        trust = [share for share, inside in zip(looked, among, strict=True) for _ in inside]
+        trust = [share for share, inside in zip(state["where"], among, strict=True) for _ in inside]
         said = reply.text if question.choices is None else f"{question.text} {reply.text}"
         pointers = point(question.text, said, [each for inside in among for each in inside], self.quotes, trust)
         return {"reply": reply.to_state(), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
-
-    def _where(self, services: Services, material: str, question: Question, passages: int) -> list[float]:
-        """Where the model finds the answer: for each passage its probability beside the most probable one's."""
-        asked = question.text if question.choices is None else " ".join([question.text, *question.choices])
-        request = Request.user(WHICH_PASSAGE.format(material=material, question=asked), prefill="[")
-        numbers = [f"{number}]" for number in range(1, passages + 1)]
-        probabilities = services.choose([request], [numbers])[0].probabilities
-        return [probability / max(probabilities) for probability in probabilities]
 
     def _quote(self, state: State, runtime: Runtime[Services]) -> State:
         """Answer with the text's own words: the sentences that raise the question most."""
