@@ -26,8 +26,8 @@ WHICH_PASSAGE = """{material}
 Question: {question}
 Which passage answers the question? Reply with its number."""
 
-_WEIGHTS = {"yes": 1.5, "raised": 1.9}
-_BIAS = -2.75
+_WEIGHTS = {"yes": 1.57, "raised": 2.03}
+_BIAS = -3.33
 
 
 @dataclass(frozen=True, slots=True)

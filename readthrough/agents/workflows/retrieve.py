@@ -56,7 +56,8 @@ class Retrieve(Workflow):
         candidates: how many chunks the index is asked for.
         passage_tokens: the most tokens of passages that the model reads at once.
         neighbours: how many chunks before and after the best ones are read with them.
-        weigh: how many candidates are weighed by query likelihood when the first look is not enough.
+        weigh: how many candidates are weighed by query likelihood, to quote from or for a second look.
+        second_look: whether passages that do not say are followed by a look at the ones that weigh most.
         abstain_below: the probability that the passages state the answer, below which the answer is refused.
         quotes: the most sentences quoted as evidence.
         quote_passages: from how many passages these are taken.
@@ -66,9 +67,10 @@ class Retrieve(Workflow):
 
     index: str = "hybrid"
     candidates: int = 40
-    passage_tokens: int = 1200
+    passage_tokens: int = 1100
     neighbours: int = 0
     weigh: int = 24
+    second_look: bool = True
     abstain_below: float = 0.5
     quotes: int = 3
     quote_passages: int = 3
@@ -139,7 +141,7 @@ class Retrieve(Workflow):
     def _after_read(self, state: State, runtime: Runtime[Services]) -> str:
         if state.get("choices") or state["stated"] >= self.abstain_below:
             return "answer"
-        deeper = self.weigh and not state["weighed"] and "logits" in runtime.context.model.capabilities
+        deeper = self.second_look and not state["weighed"] and "logits" in runtime.context.model.capabilities
         return "weigh" if deeper and len(state["candidates"]) > len(state["passages"]) else "abstain"
 
     def _weigh(self, state: State, runtime: Runtime[Services]) -> State:
@@ -167,10 +169,10 @@ class Retrieve(Workflow):
         services = runtime.context
         ranked = sorted(state["weighed"], key=lambda chunk: -state["weighed"][chunk])[: self.quote_passages]
         passages = in_reading_order(services.shelf.get(ranked), [entry.id for entry in services.shelf.documents])
-        best = best_sentences(services, state["question"], passages, 1)
+        best, confidence = best_sentences(services, state["question"], passages, 1)
         spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
         text = "\n".join(unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans)
-        reply = Reply(text, confidence=None) if best else Reply(NOT_STATED, abstained=True)
+        reply = Reply(text, confidence) if best else Reply(NOT_STATED, abstained=True)
         return {"reply": reply.to_state(), "spans": spans, "passages": ranked}
 
     def _abstain(self, state: State, runtime: Runtime[Services]) -> State:
