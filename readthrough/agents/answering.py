@@ -12,6 +12,7 @@ from typing import Any
 from readthrough.agents.base import Question, Services
 from readthrough.agents.queries import wants_explanation
 from readthrough.models.base import Choice, Request
+from readthrough.types import Answer, Coverage, Evidence
 
 MULTIPLE_CHOICE = """{material}
 
@@ -51,6 +52,19 @@ class Reply:
     def to_state(self) -> dict[str, Any]:
         """The reply as plain values for a graph's state."""
         return asdict(self)
+
+    def to_answer(self, question: Question, evidence: tuple[Evidence, ...], coverage: Coverage) -> Answer:
+        """The reply as an Answer, without what `Workflow.run` fills in."""
+        return Answer(
+            question=question.text,
+            choices=question.choices,
+            answer=self.text,
+            abstained=self.abstained,
+            confidence=self.confidence,
+            stopped=self.stopped,
+            evidence=evidence,
+            coverage=coverage,
+        )
 
 
 def answer_from(

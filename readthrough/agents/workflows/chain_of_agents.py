@@ -97,16 +97,8 @@ class ChainOfAgents(Workflow):
         said = reply.text if question.choices is None else f"{question.text} {reply.text}"
         pointers = [] if reply.abstained else point(question.text, said, carried)
         documents = {pointer.document: services.shelf.document(pointer.document) for pointer, _ in pointers}
-        return Answer(
-            question=question.text,
-            choices=question.choices,
-            answer=reply.text,
-            abstained=reply.abstained,
-            confidence=reply.confidence,
-            stopped=reply.stopped,
-            evidence=cut(pointers, documents),
-            coverage=ledger(services, read=[chunk for window in state["windows"] for chunk in window]),
-        )
+        coverage = ledger(services, read=[chunk for window in state["windows"] for chunk in window])
+        return reply.to_answer(question, cut(pointers, documents), coverage)
 
     def _plan(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context

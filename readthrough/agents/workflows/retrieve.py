@@ -105,16 +105,8 @@ class Retrieve(Workflow):
         evidence = tuple(
             Evidence.cut(documents[document], start, end, supports) for document, start, end, supports in spans
         )
-        return Answer(
-            question=question.text,
-            choices=question.choices,
-            answer=reply.text,
-            abstained=reply.abstained,
-            confidence=reply.confidence,
-            stopped=reply.stopped,
-            evidence=evidence,
-            coverage=ledger(services, retrieved=state.get("passages", []), skipped=list(state.get("weighed", {}))),
-        )
+        coverage = ledger(services, retrieved=state.get("passages", []), skipped=list(state.get("weighed", {})))
+        return reply.to_answer(question, evidence, coverage)
 
     def _find(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
