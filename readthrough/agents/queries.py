@@ -41,6 +41,13 @@ def wants_quote(question: str) -> bool:
     return _VERBATIM.search(question) is not None
 
 
+def without_instruction(question: str) -> str:
+    """A question that wants a quote, less the sentences that only say so; the whole where nothing else is left."""
+    spans = sentence_spans(question)
+    rest = [_LEAD.sub("", question[start:end]) for start, end in spans if not wants_quote(question[start:end])]
+    return " ".join(rest) or question
+
+
 def wants_explanation(question: str) -> bool:
     """Whether the question asks for sentences rather than for a name, a number or a short phrase."""
     return _EXPLANATION.search(question) is not None

@@ -20,7 +20,7 @@ from readthrough.agents.finding import find_chunks, weigh
 from readthrough.agents.looking import look
 from readthrough.agents.passages import in_reading_order, numbered, unwrap, within_budget
 from readthrough.agents.pointers import Sentence, point, sentences
-from readthrough.agents.queries import wants_quote
+from readthrough.agents.queries import wants_quote, without_instruction
 from readthrough.agents.quoting import best_sentences
 from readthrough.errors import PromptTooLongError
 from readthrough.types import Answer, Chunk, Event, Evidence
@@ -73,7 +73,7 @@ class Retrieve(Workflow):
     second_look: bool = True
     abstain_below: float = 0.5
     quotes: int = 3
-    quote_passages: int = 3
+    quote_passages: int = 5
 
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: find, read (look and decide), weigh (deeper, once), answer or quote or abstain."""
@@ -139,7 +139,8 @@ class Retrieve(Workflow):
     def _weigh(self, state: State, runtime: Runtime[Services]) -> State:
         """Weigh the best candidates one by one by query likelihood."""
         services = runtime.context
-        return {"weighed": weigh(services, state["question"], state["candidates"][: self.weigh])}
+        question = without_instruction(state["question"])
+        return {"weighed": weigh(services, question, state["candidates"][: self.weigh])}
 
     def _after_weigh(self, state: State, runtime: Runtime[Services]) -> str:
         return "quote" if self._quotes(state, runtime.context) else "read"
@@ -161,7 +162,7 @@ class Retrieve(Workflow):
         services = runtime.context
         ranked = sorted(state["weighed"], key=lambda chunk: -state["weighed"][chunk])[: self.quote_passages]
         passages = in_reading_order(services.shelf.get(ranked), [entry.id for entry in services.shelf.documents])
-        best, confidence = best_sentences(services, state["question"], passages, 1)
+        best, confidence = best_sentences(services, without_instruction(state["question"]), passages, 1)
         spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
         text = "\n".join(unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans)
         reply = Reply(text, confidence) if best else Reply(NOT_STATED, abstained=True)

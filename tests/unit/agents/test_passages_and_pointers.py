@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from readthrough.agents.base import Question
 from readthrough.agents.passages import numbered, unwrap, windows, within_budget
 from readthrough.agents.pointers import point, sentences, words
-from readthrough.agents.queries import search_queries, wants_quote
+from readthrough.agents.queries import search_queries, wants_quote, without_instruction
 from readthrough.types import Chunk
 
 sizes = st.lists(st.integers(1, 50), min_size=1, max_size=60)
@@ -68,6 +68,12 @@ def test_queries_are_the_whole_question_its_sentences_and_its_quotes() -> None:
     assert found[0].startswith("Look at the contract")
     assert "on what date does the term end?" in found and "Lease of 1921" in found
     assert len(found) == len(set(found))
+
+
+def test_what_a_text_is_asked_is_not_the_order_to_quote_it() -> None:
+    question = "Highlight the parts about the term. Details: On what date does the lease end?"
+    assert without_instruction(question) == "On what date does the lease end?"
+    assert without_instruction("Quote the oath.") == "Quote the oath."
 
 
 @pytest.mark.parametrize(
