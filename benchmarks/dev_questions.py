@@ -96,9 +96,9 @@ def ask_all(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str
 
 def check(answer: dict[str, Any], book: Any) -> None:
     """Every quote stands in its document as loaded, and the coverage sums to the documents' tokens."""
-    texts = {document.path: document.text for document in book.documents} if answer["evidence"] else {}
+    ids = {entry.path: entry.id for entry in book.documents}
     for item in answer["evidence"]:
-        if texts[item["document"]][item["start"] : item["end"]] != item["quote"]:
+        if book.document(ids[item["document"]]).text[item["start"] : item["end"]] != item["quote"]:
             raise SystemExit(f"a quote that is not in {item['document']}: {item['quote']!r}")
     coverage = dict(answer["coverage"])
     if coverage.pop("tokens") != sum(coverage.values()):

@@ -53,7 +53,7 @@ class Retrieve(Workflow):
 
     Attributes:
         index: the index to search, by its name in the catalogue.
-        candidates: how many chunks the index is asked for.
+        k: how many chunks the index is asked for.
         passage_tokens: the most tokens of passages that the model reads at once.
         neighbours: how many chunks before and after the best ones are read with them.
         weigh: how many candidates are weighed by query likelihood, to quote from or for a second look.
@@ -66,7 +66,7 @@ class Retrieve(Workflow):
     name: ClassVar[str] = "retrieve"
 
     index: str = "hybrid"
-    candidates: int = 40
+    k: int = 40
     passage_tokens: int = 1100
     neighbours: int = 0
     weigh: int = 24
@@ -110,7 +110,7 @@ class Retrieve(Workflow):
 
     def _find(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
-        found = find_chunks(services.shelf, _question(state), self.index, self.candidates)
+        found = find_chunks(services.shelf, _question(state), self.index, self.k)
         services.emit(Event("find", len(found), len(found), "passages"))
         return {"candidates": found, "weighed": {}}
 
