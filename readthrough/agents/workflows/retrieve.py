@@ -67,7 +67,7 @@ class Retrieve(Workflow):
 
     index: str = "hybrid"
     k: int = 40
-    passage_tokens: int = 1100
+    passage_tokens: int = 700
     neighbours: int = 0
     weigh: int = 24
     second_look: bool = True
