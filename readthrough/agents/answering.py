@@ -23,7 +23,7 @@ Answer with the letter of the right choice."""
 SHORT_ANSWER = """{material}
 
 Question: {question}
-Answer with the exact words of the text above, as few as possible."""
+Answer the question from the text above, in as few words as possible."""
 
 EXPLANATION = """{material}
 
