@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,9 @@ import readthrough.runtime  # noqa: F401  before anything imports torch
 
 if TYPE_CHECKING:
     from readthrough.models.local.backend import LocalModel
+
+# A background job of a shell ignores SIGINT, and the processes that the tests start and interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SMALL_MODEL = "qwen2.5-coder-0.5b-instruct"
 
