@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from readthrough.agents.base import Question, Services
 from readthrough.agents.finding import QUESTION_ABOUT, QUESTION_ALONE
 from readthrough.models.base import Request
+from readthrough.models.weights import ALIASES
 from readthrough.types import Event
 
 IS_STATED = """{material}
@@ -28,6 +29,8 @@ Which passage answers the question? Reply with its number."""
 
 _WEIGHTS = {"yes": 1.57, "raised": 2.03}
 _BIAS = -3.33
+# The small model is much slower to say yes; its answerable and unanswerable questions part at another place.
+_BIASES = {"qwen2.5-coder-0.5b-instruct": -0.73}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +70,5 @@ def _combine(services: Services, material: str, question: Question, yes: float) 
     bounded = min(max(yes, 1e-4), 1 - 1e-4)
     signs = {"yes": math.log(bounded / (1 - bounded)), "raised": given.mean - alone.mean}
     services.emit(Event("decide", 1, 1, note=" ".join(f"{name}={value:.3f}" for name, value in signs.items())))
-    return 1 / (1 + math.exp(-(_BIAS + sum(_WEIGHTS[name] * value for name, value in signs.items()))))
+    bias = _BIASES.get(ALIASES.get(services.model.name, services.model.name), _BIAS)
+    return 1 / (1 + math.exp(-(bias + sum(_WEIGHTS[name] * value for name, value in signs.items()))))
