@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from html import escape
 from typing import Any
@@ -229,10 +229,6 @@ class Answer:
         values["evidence"] = [{**asdict(item), "supports": list(item.supports)} for item in self.evidence]
         values["skipped_files"] = [item.to_dict() for item in self.skipped_files]
         return {key: values[key] for key in order}
-
-    def with_usage(self, usage: Usage) -> Answer:
-        """The same answer with another account of what it cost."""
-        return replace(self, usage=usage)
 
     def __str__(self) -> str:
         return self.answer

@@ -40,13 +40,12 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class Reply:
     """What a model made of some material.
 
-    `choice` is the index of the chosen option, where there are options; `stopped` the limit that cut the text.
+    `stopped` is the limit that cut the text, None where it ended by itself.
     """
 
     text: str
     confidence: float | None = None
     abstained: bool = False
-    choice: int | None = None
     stopped: str | None = None
 
     def to_state(self) -> dict[str, Any]:
@@ -98,7 +97,7 @@ def choose_option(services: Services, material: str, question: str, choices: tup
     ]
     probabilities = average(services.choose(requests, [letters] * len(requests)), orders)
     best = max(range(len(choices)), key=probabilities.__getitem__)
-    return Reply(choices[best], confidence=round(probabilities[best], 4), choice=best)
+    return Reply(choices[best], confidence=round(probabilities[best], 4))
 
 
 def average(decisions: list[Choice], orders: list[list[int]]) -> list[float]:

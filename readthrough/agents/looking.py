@@ -63,7 +63,8 @@ def look(services: Services, material: str, question: Question, passages: int = 
 
 
 def _combine(services: Services, material: str, question: Question, yes: float) -> float:
-    if "logits" not in services.model.capabilities:
+    # Among given choices one is answered whatever is stated: the second sign would be computed for nothing.
+    if question.choices is not None or "logits" not in services.model.capabilities:
         return yes
     about = [Request.user(QUESTION_ABOUT.format(text=material)), Request.user(QUESTION_ALONE)]
     given, alone = services.likelihood(about, [question.text] * 2)

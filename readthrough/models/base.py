@@ -7,7 +7,7 @@ Every backend keeps four promises: token counts are true, limits are obeyed, not
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -131,9 +131,3 @@ class ModelBackend(ABC):
 
     def close(self) -> None:  # noqa: B027  most backends hold nothing
         """Give back what the backend holds. Calling it twice is fine."""
-
-
-def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """`items` in order, at most `size` at a time."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
