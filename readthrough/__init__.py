@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from readthrough.types import Event as Event
     from readthrough.types import Evidence as Evidence
     from readthrough.types import Hit as Hit
+    from readthrough.types import Limits as Limits
 
 _EXPORTS = {
     "Answer": "readthrough.types",
@@ -35,6 +36,7 @@ _EXPORTS = {
     "Event": "readthrough.types",
     "Evidence": "readthrough.types",
     "Hit": "readthrough.types",
+    "Limits": "readthrough.types",
     "ReadthroughError": "readthrough.errors",
     "read": "readthrough.api",
 }

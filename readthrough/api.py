@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +13,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, Settings, load_settings
 from readthrough.errors import UsageError
-from readthrough.types import Answer, Document, Event, Hit, SkippedFile
+from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, SkippedFile
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from readthrough.agents.base import Workflow
+    from readthrough.agents.services import Services
     from readthrough.memory.library import Library
     from readthrough.memory.runs import RunLog
     from readthrough.memory.shelf import Entry, Shelf
@@ -101,6 +106,7 @@ class Book:
         choices: Sequence[str] | None = None,
         workflow: str | dict[str, Any] | None = None,
         on_text: OnText | None = None,
+        limits: Limits | None = None,
         **options: Any,
     ) -> Answer:
         """Answer a question from these texts.
@@ -110,6 +116,7 @@ class Book:
             choices: the options of a multiple-choice question; the answer is one of them.
             workflow: a name, or `{name: {option: value}}`; the settings' workflow where left out.
             on_text: hears the answer piece by piece as it is written.
+            limits: the most that the answer may take; where it ends the run, `Answer.stopped` says so.
             options: options of the workflow; an unknown one is an error.
 
         Raises:
@@ -117,18 +124,55 @@ class Book:
             ConfigError: an unknown workflow or option.
             ModelError: the model or endpoint failed.
         """
-        from readthrough.agents.base import Question, Services
-        from readthrough.spec import build
+        from readthrough.agents.base import Question
+        from readthrough.agents.running import run
 
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
-        defaults = {"index": self._settings.index}
-        flow = build("workflows", workflow or self._settings.workflow, options, defaults)
-        with self._lock:  # one model, one answer at a time
-            services = Services(
-                model=self.model, shelf=self._shelf, runs=self._run_log(), on_event=self._on_event, on_text=on_text
-            )
-            answer: Answer = flow.run(asked, services)
-        return answer
+        flow = self._workflow(workflow, options)
+        with self._lock, self._checkpoints() as saver:  # one model, one answer at a time
+            return run(flow, asked, self._services(on_text, limits), saver, {"index": self._settings.index})
+
+    def resume(self, run: str, on_text: OnText | None = None, limits: Limits | None = None) -> Answer:
+        """Go on with a run that was killed, interrupted, or ended by a budget; at most one step is repeated.
+
+        Args:
+            run: its id, or the beginning or end of it, or `last`.
+            on_text: hears the answer piece by piece as it is written.
+            limits: the most that the rest may take.
+
+        Raises:
+            UsageError: no such run, or the workflow, the model or these texts are not what they were then.
+        """
+        from readthrough.agents.base import Question
+        from readthrough.agents.running import resume
+
+        found = self.runs.find(run)
+        if found.answer is not None and found.answer["stopped"] is None:
+            return Answer.from_dict(found.answer)
+        flow = self._workflow(found.recipe.get("workflow", found.workflow), {})
+        with self._lock, self._checkpoints() as saver:
+            services = self._services(on_text, limits, found.id)
+            return resume(flow, Question(found.question, found.choices), services, saver)
+
+    def estimate(
+        self,
+        question: str,
+        choices: Sequence[str] | None = None,
+        workflow: str | dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Cost:
+        """What an answer will take on this machine, from a calibration of a few seconds; nothing is answered.
+
+        Raises:
+            UsageError: the workflow cannot say.
+        """
+        from readthrough.agents.base import Question
+        from readthrough.agents.estimating import estimate
+
+        asked = Question(question.strip(), tuple(choices) if choices is not None else None)
+        flow = self._workflow(workflow, options)
+        with self._lock:
+            return estimate(flow, asked, self._services())
 
     async def aask(
         self,
@@ -136,10 +180,11 @@ class Book:
         choices: Sequence[str] | None = None,
         workflow: str | dict[str, Any] | None = None,
         on_text: OnText | None = None,
+        limits: Limits | None = None,
         **options: Any,
     ) -> Answer:
         """`ask` without blocking the event loop; `on_text` is called from another thread."""
-        return await asyncio.to_thread(self.ask, question, choices, workflow, on_text, **options)
+        return await asyncio.to_thread(self.ask, question, choices, workflow, on_text, limits, **options)
 
     def search(self, query: str, k: int = 10) -> list[Hit]:
         """The `k` chunks that fit `query` best, best first.
@@ -219,12 +264,40 @@ class Book:
         lost = "".join(f"<li>{escape(file.path)}: {escape(file.reason)}</li>" for file in self.skipped)
         return f"<div><ul>{rows}</ul>{f'<p>Skipped</p><ul>{lost}</ul>' if lost else ''}</div>"
 
-    def _run_log(self) -> RunLog:
+    @property
+    def runs(self) -> RunLog:
+        """The log of all runs in the settings' home folder."""
         if self._runs is None:
-            from readthrough.memory.runs import RunLog
-
-            self._runs = RunLog(self._settings.home / "runs.sqlite")
+            self._runs = open_runs(self._settings)
         return self._runs
+
+    def _workflow(self, spec: str | dict[str, Any] | None, options: dict[str, Any]) -> Workflow:
+        from readthrough.spec import build
+
+        flow: Workflow = build("workflows", spec or self._settings.workflow, options, {"index": self._settings.index})
+        return flow
+
+    def _services(self, on_text: OnText | None = None, limits: Limits | None = None, run: str = "") -> Services:
+        from readthrough.agents.budget import Budget
+        from readthrough.agents.services import Services
+
+        return Services(self.model, self._shelf, self.runs, run, self._on_event, on_text, Budget(limits))
+
+    def _checkpoints(self) -> AbstractContextManager[BaseCheckpointSaver[Any]]:
+        from readthrough.agents.checkpoints import open_saver
+
+        return open_saver(self._settings.home / "checkpoints.sqlite")
+
+
+def open_runs(settings: Settings) -> RunLog:
+    """The log of all runs in the settings' home folder.
+
+    Raises:
+        LibraryError: it cannot be opened.
+    """
+    from readthrough.memory.runs import RunLog
+
+    return RunLog(settings.home / "runs.sqlite")
 
 
 def _open_model(given: Any, settings: Settings, on_event: OnEvent | None) -> ModelBackend:

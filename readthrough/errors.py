@@ -123,6 +123,10 @@ class LibraryError(ReadthroughError):
 
 
 class BudgetError(ReadthroughError):
-    """A budget ended the run."""
+    """A budget ended the run. `budget` names it with its limit, `max_calls=40`."""
 
     exit_code = 3
+
+    def __init__(self, message: str, *, path: str | None = None, hint: str | None = None, budget: str = "") -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.budget = budget

@@ -7,11 +7,13 @@ All are frozen. Offsets count characters (Unicode code points) of `Document.text
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from html import escape
 from typing import Any
+
+from readthrough.errors import UsageError
 
 SCHEMA_VERSION = 1
 
@@ -147,6 +149,41 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one run may take; None for no limit.
+
+    Attributes:
+        seconds: of wall time.
+        tokens: of prompts and replies together.
+        calls: of the model.
+    """
+
+    seconds: float | None = None
+    tokens: int | None = None
+    calls: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and value <= 0:
+                raise UsageError(f"max_{name} = {value}: a budget must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What some work takes, or is expected to take."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Prompts and replies together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """The ledger of the source's tokens: each is in exactly one state and the states sum to `tokens`.
 
@@ -229,6 +266,19 @@ class Answer:
         values["evidence"] = [{**asdict(item), "supports": list(item.supports)} for item in self.evidence]
         values["skipped_files"] = [item.to_dict() for item in self.skipped_files]
         return {key: values[key] for key in order}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Answer:
+        """The answer whose `to_dict` gave `values`."""
+        given = {key: value for key, value in values.items() if key != "schema"}
+        given["choices"] = None if given["choices"] is None else tuple(given["choices"])
+        given["evidence"] = tuple(
+            Evidence(**{**item, "supports": tuple(item["supports"])}) for item in given["evidence"]
+        )
+        given["coverage"] = Coverage(**given["coverage"])
+        given["skipped_files"] = tuple(SkippedFile(**item) for item in given["skipped_files"])
+        given["usage"] = Usage(**given["usage"])
+        return cls(**given)
 
     def __str__(self) -> str:
         return self.answer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from readthrough.agents.base import Question, Services, Workflow
+from readthrough.agents.base import Question, Workflow
+from readthrough.agents.services import Services
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Request

@@ -6,11 +6,12 @@ small models favour a letter whatever stands behind it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from readthrough.agents.base import Question, Services
+from readthrough.agents.base import Question
 from readthrough.agents.queries import wants_explanation
+from readthrough.agents.services import Services
 from readthrough.models.base import Choice, Request
 from readthrough.types import Answer, Coverage, Evidence
 
@@ -31,6 +32,7 @@ Question: {question}
 Answer the question from the text above."""
 
 NOT_STATED = "The text does not say."
+NOT_REACHED = "The budget ended before an answer was found."
 
 _ROTATIONS = 2
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -48,9 +50,14 @@ class Reply:
     abstained: bool = False
     stopped: str | None = None
 
-    def to_state(self) -> dict[str, Any]:
-        """The reply as plain values for a graph's state."""
-        return asdict(self)
+    def keep(self, services: Services) -> str:
+        """Put the reply into the run log; returns the hash that goes into a graph's state."""
+        return services.put(json.dumps(asdict(self), ensure_ascii=False))
+
+    @classmethod
+    def kept(cls, services: Services, digest: str) -> Reply:
+        """The reply that `keep` returned `digest` for."""
+        return cls(**json.loads(services.get(digest)))
 
     def to_answer(self, question: Question, evidence: tuple[Evidence, ...], coverage: Coverage) -> Answer:
         """The reply as an Answer, without what `Workflow.run` fills in."""

@@ -7,23 +7,18 @@ State holds ids, spans, hashes and counters; texts stay on the shelf and in the 
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from readthrough.agents.services import Services
 from readthrough.errors import UsageError
-from readthrough.memory.runs import RunLog
-from readthrough.models.base import Choice, Completion, Likelihood, ModelBackend, Request
-from readthrough.types import Answer, Coverage, Event, Usage
+from readthrough.types import Answer, Cost, Coverage
 
 if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
-
-    from readthrough.memory.shelf import Shelf
-
-Counted = TypeVar("Counted", Completion, Choice, Likelihood)
 
 MOST_CHOICES = 26
 """Options are named by the letters A to Z."""
@@ -44,46 +39,15 @@ class Question:
         if self.choices is not None and not all(choice.strip() for choice in self.choices):
             raise UsageError("a choice is empty", hint="give every --choice a text")
 
+    def to_state(self) -> dict[str, Any]:
+        """The input of every workflow's graph."""
+        return {"question": self.text, "choices": None if self.choices is None else list(self.choices)}
 
-@dataclass
-class Services:
-    """What the nodes of one run work with. The model is wrapped so that every call is counted."""
-
-    model: ModelBackend
-    shelf: Shelf
-    runs: RunLog
-    run: str = ""
-    on_event: Callable[[Event], None] | None = None
-    on_text: Callable[[str], None] | None = None
-    usage: Usage = field(default_factory=Usage)
-
-    def emit(self, event: Event) -> None:
-        """Tell whoever listens how far the run is."""
-        if self.on_event is not None:
-            self.on_event(event)
-
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """`ModelBackend.complete`, counted."""
-        return self._count(self.model.complete(requests)) if requests else []
-
-    def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
-        """`ModelBackend.choose`, counted."""
-        return self._count(self.model.choose(requests, options)) if requests else []
-
-    def likelihood(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[Likelihood]:
-        """`ModelBackend.likelihood`, counted."""
-        return self._count(self.model.likelihood(requests, continuations)) if requests else []
-
-    def write(self, request: Request) -> Completion:
-        """Complete the request whose text the user reads: streamed where somebody listens."""
-        if self.on_text is None:
-            return self.complete([request])[0]
-        return self._count([self.model.stream(request, self.on_text)])[0]
-
-    def _count(self, results: list[Counted]) -> list[Counted]:
-        for result in results:
-            self.usage = self.usage + result.usage
-        return results
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Question:
+        """The question of a graph's state."""
+        choices = state.get("choices")
+        return cls(state["question"], tuple(choices) if choices else None)
 
 
 @dataclass(frozen=True)
@@ -96,35 +60,56 @@ class Workflow(ABC):
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """The compiled graph: input `{"question": str, "choices": list | None}`, context `Services`.
 
-        The final state holds what `conclude` needs to make the Answer.
+        Nodes are added by `add_nodes`, which notes them in the run log. Every loop has a bound of its own. The
+        final state holds what `conclude` needs to make the Answer.
         """
 
     @abstractmethod
-    def conclude(self, state: dict[str, Any], question: Question, services: Services) -> Answer:
-        """The Answer of a finished state, without usage, run and model, which `run` fills in."""
+    def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
+        """The Answer of a state, without usage, run and model, which `run` fills in.
 
-    def run(self, question: Question, services: Services) -> Answer:
-        """Run the graph to its end and return the Answer.
+        The state is a finished one, or one that a budget ended early, with what `finish_early` added.
+        """
+
+    def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
+        """What to add to the state of a run that a budget has ended, to answer from what was read so far.
+
+        May call the model within what `last_step` asked to be held back. The default answers that nothing is known.
+        """
+        from readthrough.agents.answering import NOT_REACHED, Reply
+
+        return {"reply": Reply(NOT_REACHED, abstained=True).keep(services)}
+
+    def last_step(self, question: Question, services: Services) -> Cost:
+        """What `finish_early` takes: held back from a budget until then. `seconds` is filled in by the runner."""
+        return Cost()
+
+    def estimate(self, question: Question, services: Services) -> Cost:
+        """How many calls and tokens a run will take. `seconds` is filled in by the runner.
 
         Raises:
-            ReadthroughError: of any kind that the model, the shelf or the workflow raise.
+            UsageError: this workflow cannot say.
         """
-        started = time.perf_counter()
-        services.run = services.run or services.runs.start(question.text, self.name, services.model.name)
-        services.usage = Usage()
-        given = {"question": question.text, "choices": list(question.choices) if question.choices else None}
-        state = self.build().invoke(given, {"recursion_limit": 10_000}, context=services)
-        answer = self.conclude(dict(state), question, services)
-        answer = replace(
-            answer,
-            usage=replace(services.usage, seconds=round(time.perf_counter() - started, 3)),
-            workflow=self.name,
-            model=services.model.name,
-            run=services.run,
-            skipped_files=services.shelf.skipped,
-        )
-        services.runs.finish(services.run, answer.to_dict())
-        return answer
+        raise UsageError(f"{self.name} cannot say what it will take", hint="leave out --dry-run")
+
+    def options(self) -> dict[str, Any]:
+        """The options as plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.init}
+
+    def run(self, question: Question, services: Services) -> Answer:
+        """Run the graph to its end, without checkpoints. See `readthrough.agents.running.run`."""
+        from readthrough.agents.running import run
+
+        return run(self, question, services)
+
+
+def add_nodes(graph: StateGraph[Any, Services, Any, Any], nodes: Mapping[str, Callable[..., Any]]) -> None:
+    """Add nodes `(state, runtime) -> state` whose work is noted in the run log, a step each."""
+    from readthrough.agents.stepping import noted
+
+    for name, node in nodes.items():
+        action: Any = noted(name, node)
+        graph.add_node(name, action)
 
 
 def ledger(services: Services, **states: Sequence[int]) -> Coverage:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from readthrough.agents.base import Question, Services
+from readthrough.agents.base import Question
 from readthrough.agents.passages import unwrap
 from readthrough.agents.queries import named_spans, search_queries
+from readthrough.agents.services import Services
 from readthrough.models.base import Message, Request
 from readthrough.retrieval.indexes.hybrid import fuse
 from readthrough.types import Event

@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from readthrough.agents.base import Question, Services
+from readthrough.agents.base import Question
 from readthrough.agents.finding import QUESTION_ABOUT, QUESTION_ALONE
+from readthrough.agents.services import Services
 from readthrough.models.base import Request
 from readthrough.models.weights import ALIASES
-from readthrough.types import Event
 
 IS_STATED = """{material}
 
@@ -70,6 +70,6 @@ def _combine(services: Services, material: str, question: Question, yes: float) 
     given, alone = services.likelihood(about, [question.text] * 2)
     bounded = min(max(yes, 1e-4), 1 - 1e-4)
     signs = {"yes": math.log(bounded / (1 - bounded)), "raised": given.mean - alone.mean}
-    services.emit(Event("decide", 1, 1, note=" ".join(f"{name}={value:.3f}" for name, value in signs.items())))
+    services.decide("is the answer stated?", **signs)
     bias = _BIASES.get(ALIASES.get(services.model.name, services.model.name), _BIAS)
     return 1 / (1 + math.exp(-(bias + sum(_WEIGHTS[name] * value for name, value in signs.items()))))

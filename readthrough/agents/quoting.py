@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from readthrough.agents.base import Services
 from readthrough.agents.finding import QUESTION_ABOUT
 from readthrough.agents.passages import unwrap
 from readthrough.agents.pointers import Sentence, sentences
+from readthrough.agents.services import Services
 from readthrough.models.base import Request
 from readthrough.types import Chunk
 

@@ -158,18 +158,18 @@ class Database:
 
 
 @contextmanager
-def guard(path: Path) -> Iterator[None]:
+def guard(path: Path, what: str = "library") -> Iterator[None]:
     """Turn the errors of SQLite and of the disk into LibraryError that names `path`."""
     try:
         yield
     except sqlite3.Error as error:
-        raise LibraryError(f"the library cannot be used: {error}", path=str(path), hint=_advice(error)) from error
+        raise LibraryError(f"the {what} cannot be used: {error}", path=str(path), hint=_advice(error)) from error
     except BrokenPipeError:  # somebody who listens to progress has gone: no matter of the library
         raise
     except OSError as error:
         where = str(error.filename or path)
         reason = error.strerror or str(error)
-        raise LibraryError(f"the library cannot be used: {reason}", path=where, hint=_advice(error)) from error
+        raise LibraryError(f"the {what} cannot be used: {reason}", path=where, hint=_advice(error)) from error
 
 
 def _advice(error: Exception) -> str:

@@ -1,29 +1,97 @@
-"""The run log: what each run was asked, the texts it made (found by their hash), and its answer."""
+"""The run log: what each run was asked, every step it took, the texts it made (found by their hash), its answer."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 import time
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from readthrough.errors import LibraryError
+from readthrough.errors import LibraryError, UsageError
+from readthrough.memory.database import BUSY_SECONDS, guard
+from readthrough.memory.schema import migrate
+from readthrough.types import Usage
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, started REAL NOT NULL, finished REAL, question TEXT NOT NULL,
-    workflow TEXT NOT NULL, model TEXT NOT NULL, answer TEXT
-);
-CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL);
-"""
+_TABLES = (
+    """CREATE TABLE runs (
+        id TEXT PRIMARY KEY, started REAL NOT NULL, finished REAL, question TEXT NOT NULL, choices TEXT,
+        workflow TEXT NOT NULL, model TEXT NOT NULL, recipe TEXT NOT NULL DEFAULT '{}', answer TEXT)""",
+    """CREATE TABLE steps (
+        run TEXT NOT NULL REFERENCES runs ON DELETE CASCADE, number INTEGER NOT NULL, node TEXT NOT NULL,
+        step TEXT NOT NULL, PRIMARY KEY (run, number, node)) WITHOUT ROWID""",
+    "CREATE TABLE texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE run_texts (
+        run TEXT NOT NULL REFERENCES runs ON DELETE CASCADE, hash TEXT NOT NULL REFERENCES texts,
+        PRIMARY KEY (run, hash)) WITHOUT ROWID""",
+    "CREATE INDEX run_texts_hash ON run_texts (hash)",
+)
+_RUN = "SELECT id, started, finished, question, choices, workflow, model, recipe, answer FROM runs"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. Times are seconds since 1970; `recipe` is what it was made of (see `readthrough.agents.recipe`)."""
+
+    id: str
+    started: float
+    finished: float | None
+    question: str
+    choices: tuple[str, ...] | None
+    workflow: str
+    model: str
+    recipe: dict[str, Any]
+    answer: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node of a run's graph.
+
+    Attributes:
+        number: the superstep, from 1; a step that is repeated after a kill takes its own place again.
+        node: the node's name.
+        seconds: how long it took.
+        usage: the calls and tokens it took.
+        spans: what it read, `(document id, start, end)`, neighbours joined.
+        read: SHA-256 of the text it read, None where it read none.
+        texts: hashes of the texts it made.
+        decisions: the options and probabilities of each choice it asked the model for.
+    """
+
+    number: int
+    node: str
+    seconds: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    spans: tuple[tuple[str, int, int], ...] = ()
+    read: str | None = None
+    texts: tuple[str, ...] = ()
+    decisions: tuple[dict[str, Any], ...] = ()
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    old = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone()
+    if old:  # the log of the first version had no steps, and texts of no run
+        connection.execute("ALTER TABLE runs RENAME TO runs_0")
+        connection.execute("DROP TABLE texts")
+    for statement in _TABLES:
+        connection.execute(statement)
+    if old:
+        columns = "id, started, finished, question, workflow, model, answer"
+        connection.execute(f"INSERT INTO runs ({columns}) SELECT {columns} FROM runs_0")
+        connection.execute("DROP TABLE runs_0")
 
 
 class RunLog:
-    """An append-only log in one SQLite file; `path` None keeps it in memory."""
+    """One SQLite file; `path` None keeps the log in memory. Safe to share by threads and processes."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Open the log, making it where there is none.
@@ -31,41 +99,57 @@ class RunLog:
         Raises:
             LibraryError: the file cannot be opened as a run log.
         """
-        self._path = path
-        self._lock = threading.Lock()
-        try:
+        self.path = path
+        self._lock = threading.RLock()
+        with self._guard():
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=30.0)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.executescript(_SCHEMA)
-            if path is not None:
-                path.chmod(0o600)
-        except (sqlite3.Error, OSError) as error:
-            raise self._error("cannot be opened", error) from error
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = sqlite3.connect(
+                path or ":memory:", check_same_thread=False, timeout=BUSY_SECONDS, isolation_level=None
+            )
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing, a power cut the last steps
+            migrate(self._db, str(path or ":memory:"), (_create,), "run log")
 
-    def start(self, question: str, workflow: str, model: str) -> str:
+    def start(
+        self,
+        question: str,
+        workflow: str,
+        model: str,
+        choices: Sequence[str] | None = None,
+        recipe: dict[str, Any] | None = None,
+    ) -> str:
         """Note the beginning of a run; returns its id, which sorts by time."""
-        run = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:8]
-        row = (run, time.time(), question, workflow, model)
-        self._write("INSERT INTO runs (id, started, question, workflow, model) VALUES (?, ?, ?, ?, ?)", row)
+        run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
+        options = None if choices is None else json.dumps(list(choices), ensure_ascii=False)
+        row = (run, time.time(), question, options, workflow, model, json.dumps(recipe or {}, ensure_ascii=False))
+        columns = "id, started, question, choices, workflow, model, recipe"
+        with self._write() as db:
+            db.execute(f"INSERT INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return run
 
     def finish(self, run: str, answer: dict[str, Any]) -> None:
         """Note the answer of a run (`Answer.to_dict()`)."""
-        row = (time.time(), json.dumps(answer, ensure_ascii=False), run)
-        self._write("UPDATE runs SET finished = ?, answer = ? WHERE id = ?", row)
+        with self._write() as db:
+            row = (time.time(), json.dumps(answer, ensure_ascii=False), run)
+            db.execute("UPDATE runs SET finished = ?, answer = ? WHERE id = ?", row)
 
-    def answer(self, run: str) -> dict[str, Any] | None:
-        """The answer of a finished run, or None."""
-        with self._lock:
-            row = self._db.execute("SELECT answer FROM runs WHERE id = ?", (run,)).fetchone()
-        return json.loads(row[0]) if row and row[0] else None
+    def log(self, run: str, step: Step) -> None:
+        """Note a step; the same step of a run that was killed is replaced."""
+        values = asdict(step)
+        values.pop("number"), values.pop("node")
+        text = json.dumps(values, ensure_ascii=False)
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?)", (run, step.number, step.node, text))
 
-    def put(self, text: str) -> str:
-        """Keep a text; returns its SHA-256, under which `get` finds it."""
+    def put(self, run: str, text: str) -> str:
+        """Keep a text of a run; returns its SHA-256, under which `get` finds it."""
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        self._write("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, text))
+        with self._write() as db:
+            db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, text))
+            db.execute("INSERT OR IGNORE INTO run_texts VALUES (?, ?)", (run, digest))
         return digest
 
     def get(self, digest: str) -> str:
@@ -74,23 +158,122 @@ class RunLog:
         Raises:
             LibraryError: no such text is in the log.
         """
-        with self._lock:
-            row = self._db.execute("SELECT text FROM texts WHERE hash = ?", (digest,)).fetchone()
-        if row is None:
-            raise LibraryError(f"the run log has no text {digest[:12]}", path=str(self._path or ""))
-        return str(row[0])
+        rows = self._read("SELECT text FROM texts WHERE hash = ?", digest)
+        if not rows:
+            raise LibraryError(f"the run log has no text {digest[:12]}", path=str(self.path or ""))
+        return str(rows[0][0])
+
+    def answer(self, run: str) -> dict[str, Any] | None:
+        """The answer of a finished run, or None."""
+        rows = self._read("SELECT answer FROM runs WHERE id = ?", run)
+        return json.loads(rows[0][0]) if rows and rows[0][0] else None
+
+    def runs(self, most: int | None = None, text: str = "") -> list[Run]:
+        """The latest runs, newest first, whose question or answer holds `text`."""
+        like = "%" + text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
+        where = r"WHERE question LIKE ? ESCAPE '\' OR answer LIKE ? ESCAPE '\'"
+        order = "ORDER BY started DESC, id DESC LIMIT ?"
+        return [_run(row) for row in self._read(f"{_RUN} {where} {order}", like, like, -1 if most is None else most)]
+
+    def find(self, name: str) -> Run:
+        """The run with the id `name`, or whose id begins or ends so; `last` is the newest.
+
+        Raises:
+            UsageError: no run, or more than one, is named so.
+        """
+        if name == "last":
+            found = self.runs(most=1)
+        else:
+            plain = name.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+            where = r"WHERE id LIKE ? ESCAPE '\' OR id LIKE ? ESCAPE '\'"
+            found = [_run(row) for row in self._read(f"{_RUN} {where}", plain + "%", "%" + plain)] if name else []
+        if len(found) != 1:
+            what = f"no run is named {name!r}" if not found else f"{len(found)} runs are named {name!r}"
+            raise UsageError(what, hint="`readthrough runs list` shows them")
+        return found[0]
+
+    def steps(self, run: str) -> list[Step]:
+        """The steps of a run, in order."""
+        rows = self._read("SELECT number, node, step FROM steps WHERE run = ? ORDER BY number, node", run)
+        return [_step(*row) for row in rows]
+
+    def delete(self, runs: Sequence[str]) -> None:
+        """Delete runs, and the texts that no other run made."""
+        with self._write() as db:
+            db.executemany("DELETE FROM runs WHERE id = ?", [(run,) for run in runs])
+            db.execute("DELETE FROM texts WHERE NOT EXISTS (SELECT 1 FROM run_texts WHERE hash = texts.hash)")
+
+    @contextmanager
+    def hold(self, run: str) -> Iterator[None]:
+        """While it lasts no other process may work on this run, or prune it; a killed process lets go of it.
+
+        Raises:
+            UsageError: another process is at it.
+        """
+        if self.path is None:
+            yield
+            return
+        lock = self._lock_file(run)
+        with self._guard():
+            lock.parent.mkdir(exist_ok=True, mode=0o700)
+            descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"another process is at work on run {run}", hint="wait for it to end") from None
+            yield
+            lock.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+    def is_held(self, run: str) -> bool:
+        """Whether some process is at work on this run."""
+        if self.path is None or not self._lock_file(run).exists():
+            return False
+        try:
+            with self.hold(run):
+                return False
+        except UsageError:
+            return True
 
     def close(self) -> None:
         """Close the file. Calling it twice is fine."""
         self._db.close()
 
-    def _write(self, statement: str, row: tuple[Any, ...]) -> None:
-        try:
-            with self._lock, self._db:
-                self._db.execute(statement, row)
-        except sqlite3.Error as error:
-            raise self._error("cannot be written", error) from error
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._guard():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
-    def _error(self, what: str, error: Exception) -> LibraryError:
-        hint = "free some space, or choose another folder with --home"
-        return LibraryError(f"the run log {what}: {error}", path=str(self._path or ""), hint=hint)
+    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock, self._guard():
+            return self._db.execute(query, values).fetchall()
+
+    def _lock_file(self, run: str) -> Path:
+        return (self.path or Path()).parent / "running" / f"{run}.lock"
+
+    def _guard(self) -> Any:
+        return guard(self.path or Path(":memory:"), "run log")
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    identity, started, finished, question, choices, workflow, model, recipe, answer = row
+    options = tuple(json.loads(choices)) if choices else None
+    said = json.loads(answer) if answer else None
+    return Run(identity, started, finished, question, options, workflow, model, json.loads(recipe), said)
+
+
+def _step(number: int, node: str, text: str) -> Step:
+    values = json.loads(text)
+    values["usage"] = Usage(**values["usage"])
+    values["spans"] = tuple((document, start, end) for document, start, end in values["spans"])
+    values["texts"], values["decisions"] = tuple(values["texts"]), tuple(values["decisions"])
+    return Step(number, node, **values)

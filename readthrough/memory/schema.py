@@ -48,34 +48,37 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
+Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
+
+MIGRATIONS: Migrations = (_create,)
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 
 
-def migrate(connection: sqlite3.Connection, path: str) -> None:
-    """Bring the library to this version, all steps in one transaction.
+def migrate(connection: sqlite3.Connection, path: str, steps: Migrations | None = None, what: str = "library") -> None:
+    """Bring a file to this version, all steps in one transaction.
 
     Raises:
-        LibraryError: the library was written by a newer version.
+        LibraryError: the file was written by a newer version.
     """
-    if _version(connection, path) == len(MIGRATIONS):
+    steps = steps or MIGRATIONS
+    if _version(connection, path, steps, what) == len(steps):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for step in MIGRATIONS[_version(connection, path) :]:
+        for step in steps[_version(connection, path, steps, what) :]:
             step(connection)
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute(f"PRAGMA user_version = {len(steps)}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
 
 
-def _version(connection: sqlite3.Connection, path: str) -> int:
+def _version(connection: sqlite3.Connection, path: str, steps: Migrations, what: str) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > len(MIGRATIONS):
+    if version > len(steps):
         raise LibraryError(
-            f"the library has schema version {version}, this readthrough knows {len(MIGRATIONS)}",
+            f"the {what} has schema version {version}, this readthrough knows {len(steps)}",
             path=path,
             hint="update readthrough, or use another folder with --home",
         )

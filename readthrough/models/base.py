@@ -98,6 +98,11 @@ class ModelBackend(ABC):
     tokenizer_id: str
     capabilities: frozenset[Capability]
 
+    @property
+    def identity(self) -> str:
+        """What the same prompt must be asked of to get the same reply: the name, and whatever else changes it."""
+        return self.name
+
     @abstractmethod
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer every request, in order.

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from readthrough import catalogue
-from readthrough.agents.base import Question, Services
+from readthrough.agents.base import Question
+from readthrough.agents.services import Services
 from readthrough.errors import ModelError, UsageError
 from readthrough.memory.runs import RunLog
 from readthrough.models.scripted import ScriptedModel

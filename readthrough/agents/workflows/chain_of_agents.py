@@ -6,21 +6,25 @@ arXiv 2406.02818, algorithm 1 and the prompts of its appendix (no authors' code)
 Differs from the paper: chunks are cut at passage borders and evened out; evidence pointers travel with the message:
 at each step the sentences of the source that the new message was written from are found while the chunk is at
 hand, so the answer's quotes come from the source itself. Neither changes what the workers or the manager read.
+`abstain_below` 0 and `enough_above` None are the paper's form; `order` holds its ablations.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
-from readthrough.agents.answering import NOT_STATED, Reply, answer_from
-from readthrough.agents.base import Question, Services, Workflow, ledger
+from readthrough.agents.answering import Reply
+from readthrough.agents.base import Question, Workflow, add_nodes, ledger
+from readthrough.agents.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
 from readthrough.agents.looking import look
 from readthrough.agents.passages import windows
-from readthrough.agents.pointers import Sentence, cut, point, sentence_at, sentences
+from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
-from readthrough.types import Answer, Event
+from readthrough.types import Answer, Cost, Event
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -43,17 +47,25 @@ based on the summary:
 
 NOTHING_YET = "(nothing yet)"
 
+Order = Literal["left-to-right", "right-to-left", "random"]
+
+_SEED = 20240604
+_TEMPLATE_TOKENS = 64
+# What was seen of models that are not asked for a length: most messages are much shorter than the limit.
+_MESSAGE_RATIO = 0.15
+
 
 class State(TypedDict, total=False):
-    """What travels between nodes: the windows as chunk ids, the next window, the message's hash, pointers, reply."""
+    """What travels between nodes: the plan's hash, the next window, the message's hash, pointers, the reply's hash."""
 
     question: str
     choices: list[str] | None
-    windows: list[list[int]]
+    plan: str
     at: int
     message: str
-    pointers: list[tuple[str, int, int]]
-    reply: dict[str, Any]
+    pointers: list[tuple[int, int, int]]
+    enough: bool
+    reply: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,8 @@ class ChainOfAgents(Workflow):
     Attributes:
         window_tokens: the window of a worker (k in the paper), the model's own where that is smaller.
         message_tokens: the most tokens of a message.
+        order: the order of the windows; `random` is the same for every run.
+        enough_above: stop reading when a message states the answer with this probability; None reads all.
         pointers: the most evidence pointers that travel with a message.
         abstain_below: the probability that the last message states the answer, below which the manager refuses.
     """
@@ -71,6 +85,8 @@ class ChainOfAgents(Workflow):
 
     window_tokens: int = 8192
     message_tokens: int = 1024
+    order: Order = "left-to-right"
+    enough_above: float | None = None
     pointers: int = 24
     abstain_below: float = 0.2
 
@@ -79,71 +95,93 @@ class ChainOfAgents(Workflow):
         from langgraph.graph import END, START, StateGraph
 
         graph = StateGraph(State, context_schema=Services)
-        graph.add_node("plan", self._plan)
-        graph.add_node("work", self._work)
-        graph.add_node("manage", self._manage)
+        add_nodes(graph, {"plan": self._plan, "work": self._work, "manage": self._manage})
         graph.add_edge(START, "plan")
         graph.add_edge("plan", "work")
         graph.add_conditional_edges("work", self._more, {"work": "work", "manage": "manage"})
         graph.add_edge("manage", END)
         return graph.compile()
 
-    def conclude(self, state: dict[str, Any], question: Question, services: Services) -> Answer:
+    def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
         """The manager's reply with the quotes that stand for it."""
-        reply = Reply(**state["reply"])
-        carried = [
-            sentence_at(services.shelf.document(document), start, end) for document, start, end in state["pointers"]
-        ]
-        said = reply.text if question.choices is None else f"{question.text} {reply.text}"
-        pointers = [] if reply.abstained else point(question.text, said, carried)
-        documents = {pointer.document: services.shelf.document(pointer.document) for pointer, _ in pointers}
-        coverage = ledger(services, read=[chunk for window in state["windows"] for chunk in window])
-        return reply.to_answer(question, cut(pointers, documents), coverage)
+        reply = Reply.kept(services, state["reply"])
+        done = services.get_json(state["plan"])[: state["at"]] if "plan" in state else []
+        coverage = ledger(services, read=[chunk for window in done for chunk in window])
+        return reply.to_answer(question, quotes_for(services, question, reply, plain(state, "pointers")), coverage)
 
-    def _plan(self, state: State, runtime: Runtime[Services]) -> State:
-        services = runtime.context
+    def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
+        """The manager's answer from the last message."""
+        return self._reply(state, services) if state.get("at") else super().finish_early(state, services)
+
+    def last_step(self, question: Question, services: Services) -> Cost:
+        """The manager's calls."""
+        return answer_cost(services, question, self.message_tokens, self.message_tokens // 4)
+
+    def estimate(self, question: Question, services: Services) -> Cost:
+        """A call a window, and the manager's."""
+        plan = self._windows(question.text, services)
+        tokens = sum(services.shelf.count_tokens(services.model).values())
+        written = int(self.message_tokens * _MESSAGE_RATIO)
+        frame = services.model.count_tokens([WORKER.format(chunk="", message="", question=question.text)])[0]
+        last = answer_cost(services, question, written, written)
+        calls = len(plan) * (1 if self.enough_above is None else 4)
+        return Cost(
+            calls=calls + last.calls,
+            prompt_tokens=tokens + len(plan) * (frame + _TEMPLATE_TOKENS + written) + last.prompt_tokens,
+            completion_tokens=len(plan) * written + last.completion_tokens,
+        )
+
+    def _windows(self, question: str, services: Services) -> list[list[int]]:
         window = min(self.window_tokens, services.model.window_tokens)
-        frame = WORKER.format(chunk="", message="", question=state["question"])
+        frame = WORKER.format(chunk="", message="", question=question)
         # The message comes back as part of the next prompt, and the chat template takes a few dozen tokens.
-        room = window - services.model.count_tokens([frame])[0] - 2 * self.message_tokens - 64
+        room = window - services.model.count_tokens([frame])[0] - 2 * self.message_tokens - _TEMPLATE_TOKENS
         tokens = services.shelf.count_tokens(services.model)
         if room < max(tokens.values(), default=0):
             raise PromptTooLongError(
                 f"a window of {window} tokens leaves {max(room, 0)} for a chunk",
                 hint="set fewer message_tokens, or use a model with a larger window",
             )
-        return {"windows": windows(services.shelf.chunk_ids(), tokens, room), "at": 0, "pointers": []}
+        plan = windows(services.shelf.chunk_ids(), tokens, room)
+        if self.order == "right-to-left":
+            plan.reverse()
+        elif self.order == "random":
+            random.Random(_SEED).shuffle(plan)
+        return plan
+
+    def _plan(self, state: State, runtime: Runtime[Services]) -> State:
+        services = runtime.context
+        plan = self._windows(state["question"], services)
+        return {"plan": services.put_json(plan), "at": 0, "pointers": []}
 
     def _work(self, state: State, runtime: Runtime[Services]) -> State:
         services, at = runtime.context, state["at"]
-        chunks = services.shelf.get(state["windows"][at])
-        message = services.runs.get(state["message"]) if at else NOTHING_YET
+        plan = services.get_json(state["plan"])
+        chunks = services.chunks(plan[at])
+        message = services.get(state["message"]) if at else NOTHING_YET
         prompt = WORKER.format(
             chunk="".join(chunk.text for chunk in chunks).strip(), message=message, question=state["question"]
         )
-        written = services.complete([Request.user(prompt, max_tokens=self.message_tokens)])[0].text.strip()
-        carried = [sentence_at(services.shelf.document(d), s, e) for d, s, e in state["pointers"]]
-        pointers = point(state["question"], written, [*carried, *sentences(chunks)], most=self.pointers)
-        services.emit(Event("read", at + 1, len(state["windows"]), "windows"))
+        written = services.complete([Request.user(prompt, max_tokens=self.message_tokens)])[0].text.strip() or message
+        services.emit(Event("read", at + 1, len(plan), "windows"))
         return {
             "at": at + 1,
-            "message": services.runs.put(written or message),
-            "pointers": [_span(sentence) for sentence, _ in pointers],
+            "message": services.put(written),
+            "pointers": carry(services, state["question"], written, state["pointers"], chunks, self.pointers),
+            "enough": at + 1 == len(plan) or self._is_enough(written, state, services),
         }
 
+    def _is_enough(self, message: str, state: State, services: Services) -> bool:
+        if self.enough_above is None:
+            return False
+        return look(services, MANAGER.format(message=message), Question.of(state)).stated >= self.enough_above
+
     def _more(self, state: State) -> str:
-        return "work" if state["at"] < len(state["windows"]) else "manage"
+        return "manage" if state["enough"] else "work"
 
-    def _manage(self, state: State, runtime: Runtime[Services]) -> State:
-        services = runtime.context
-        choices = state.get("choices")
-        material = MANAGER.format(message=services.runs.get(state["message"]))
-        question = Question(state["question"], tuple(choices) if choices else None)
-        stated = look(services, material, question).stated
-        if choices is None and stated < self.abstain_below:
-            return {"reply": Reply(NOT_STATED, confidence=round(1 - stated, 4), abstained=True).to_state()}
-        return {"reply": answer_from(services, material, question, stated).to_state()}
+    def _manage(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]:
+        return self._reply(state, runtime.context)
 
-
-def _span(sentence: Sentence) -> tuple[str, int, int]:
-    return (sentence.document, sentence.start, sentence.end)
+    def _reply(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
+        material = MANAGER.format(message=services.get(state["message"]))
+        return {"reply": answer_if_stated(services, material, Question.of(state), self.abstain_below).keep(services)}

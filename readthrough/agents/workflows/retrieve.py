@@ -8,22 +8,23 @@ Differs from the paper: the question's own likelihood is taken off, so that one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from langgraph.runtime import Runtime  # langgraph reads the annotations of branches
 
 from readthrough.agents.answering import NOT_STATED, Reply, answer_from
-from readthrough.agents.base import Question, Services, Workflow, ledger
+from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.finding import find_chunks, weigh
 from readthrough.agents.looking import look
 from readthrough.agents.passages import in_reading_order, numbered, unwrap, within_budget
 from readthrough.agents.pointers import Sentence, point, sentences
 from readthrough.agents.queries import wants_quote, without_instruction
 from readthrough.agents.quoting import best_sentences
+from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
-from readthrough.types import Answer, Chunk, Event, Evidence
+from readthrough.types import Answer, Chunk, Cost, Event, Evidence
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 MATERIAL = """Read these passages.
 
 {passages}"""
+
+
+# What instructions and the chat template take, how long a short answer gets, how many sentences a chunk has.
+_FRAME_TOKENS = 64
+_ANSWER_TOKENS = 96
+_SENTENCES = 4
 
 
 class State(TypedDict, total=False):
@@ -44,7 +51,7 @@ class State(TypedDict, total=False):
     stated: float
     where: list[float]
     spans: list[tuple[str, int, int, list[int]]]
-    reply: dict[str, Any]
+    reply: str
 
 
 @dataclass(frozen=True)
@@ -80,15 +87,8 @@ class Retrieve(Workflow):
         from langgraph.graph import END, START, StateGraph
 
         graph = StateGraph(State, context_schema=Services)
-        for name, node in {
-            "find": self._find,
-            "read": self._read,
-            "weigh": self._weigh,
-            "answer": self._answer,
-            "quote": self._quote,
-            "abstain": self._abstain,
-        }.items():
-            graph.add_node(name, node)
+        nodes = {"find": self._find, "read": self._read, "weigh": self._weigh}
+        add_nodes(graph, {**nodes, "answer": self._answer, "quote": self._quote, "abstain": self._abstain})
         graph.add_edge(START, "find")
         graph.add_conditional_edges("find", self._after_find, ["read", "weigh"])
         graph.add_conditional_edges("read", self._after_read, ["weigh", "answer", "abstain"])
@@ -97,9 +97,9 @@ class Retrieve(Workflow):
             graph.add_edge(last, END)
         return graph.compile()
 
-    def conclude(self, state: dict[str, Any], question: Question, services: Services) -> Answer:
+    def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
         """The reply with its quotes; what was weighed and not read is skipped, what was read is retrieved."""
-        reply = Reply(**state["reply"])
+        reply = Reply.kept(services, state["reply"])
         spans = [tuple(span) for span in state.get("spans", [])]
         documents = {document: services.shelf.document(document) for document, *_ in spans}
         evidence = tuple(
@@ -108,16 +108,54 @@ class Retrieve(Workflow):
         coverage = ledger(services, retrieved=state.get("passages", []), skipped=list(state.get("weighed", {})))
         return reply.to_answer(question, evidence, coverage)
 
+    def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
+        """An answer from the passages that were looked at last, or that were found first."""
+        ranked = state.get("passages") or state.get("candidates")
+        if not ranked:
+            return super().finish_early(state, services)
+        passages = self._passages(services, ranked)
+        question = Question.of(state)
+        reply = answer_from(services, self._material(services, passages), question, state.get("stated"))
+        said = reply.text if question.choices is None else f"{question.text} {reply.text}"
+        pointers = point(question.text, said, sentences(passages), self.quotes)
+        return {
+            "passages": [chunk.id for chunk in passages],
+            "reply": reply.keep(services),
+            "spans": [_span(sentence, supports) for sentence, supports in pointers],
+        }
+
+    def last_step(self, question: Question, services: Services) -> Cost:
+        """One answer from the passages."""
+        prompt = self._budget(services) + _FRAME_TOKENS
+        calls = 1 if question.choices is None else 2
+        return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=_ANSWER_TOKENS)
+
+    def estimate(self, question: Question, services: Services) -> Cost:
+        """A look, and an answer; for a question that wants a quote, every candidate once."""
+        asked = sum(services.model.count_tokens([question.text, *(question.choices or ())])) + _FRAME_TOKENS
+        tokens = services.shelf.count_tokens(services.model)
+        if self._quotes(question.to_state(), services):
+            weighed = min(self.weigh, len(tokens))
+            chunk = sum(tokens.values()) // max(1, len(tokens))
+            sentences_read = self.quote_passages * _SENTENCES
+            read = weighed * (chunk + asked) + sentences_read * (chunk // _SENTENCES + asked)
+            return Cost(calls=weighed + 1 + sentences_read, prompt_tokens=read)
+        passages = min(self._budget(services), sum(tokens.values()))
+        likelihoods = 2 if question.choices is None and "logits" in services.model.capabilities else 0
+        calls = 3 + likelihoods if question.choices is None else 4
+        # The passages are read once: the calls over them share their beginning.
+        return Cost(calls=calls, prompt_tokens=passages + calls * asked, completion_tokens=_ANSWER_TOKENS // 4)
+
     def _find(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
-        found = find_chunks(services.shelf, _question(state), self.index, self.k)
+        found = find_chunks(services.shelf, Question.of(state), self.index, self.k)
         services.emit(Event("find", len(found), len(found), "passages"))
         return {"candidates": found, "weighed": {}}
 
     def _after_find(self, state: State, runtime: Runtime[Services]) -> str:
         return "weigh" if self._quotes(state, runtime.context) else "read"
 
-    def _quotes(self, state: State, services: Services) -> bool:
+    def _quotes(self, state: Mapping[str, Any], services: Services) -> bool:
         return not state.get("choices") and wants_quote(state["question"]) and "logits" in services.model.capabilities
 
     def _read(self, state: State, runtime: Runtime[Services]) -> State:
@@ -127,7 +165,7 @@ class Retrieve(Workflow):
         ranked = sorted(weighed, key=lambda chunk: -weighed[chunk]) if weighed else state["candidates"]
         passages = self._passages(services, ranked)
         material = self._material(services, passages)
-        seen = look(services, material, _question(state), len(passages))
+        seen = look(services, material, Question.of(state), len(passages))
         return {"passages": [chunk.id for chunk in passages], "stated": seen.stated, "where": seen.where}
 
     def _after_read(self, state: State, runtime: Runtime[Services]) -> str:
@@ -147,15 +185,15 @@ class Retrieve(Workflow):
 
     def _answer(self, state: State, runtime: Runtime[Services]) -> State:
         """Answer from the passages, then point at the sentences that the answer stands on."""
-        services, question = runtime.context, _question(state)
-        passages = services.shelf.get(state["passages"])
+        services, question = runtime.context, Question.of(state)
+        passages = services.chunks(state["passages"])
         material = self._material(services, passages)
         reply = answer_from(services, material, question, stated=state["stated"])
         among = [sentences([passage]) for passage in passages]
         trust = [share for share, inside in zip(state["where"], among, strict=True) for _ in inside]
         said = reply.text if question.choices is None else f"{question.text} {reply.text}"
         pointers = point(question.text, said, [each for inside in among for each in inside], self.quotes, trust)
-        return {"reply": reply.to_state(), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
+        return {"reply": reply.keep(services), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
 
     def _quote(self, state: State, runtime: Runtime[Services]) -> State:
         """Answer with the text's own words: the sentences that raise the question most."""
@@ -166,11 +204,11 @@ class Retrieve(Workflow):
         spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
         text = "\n".join(unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans)
         reply = Reply(text, confidence) if best else Reply(NOT_STATED, abstained=True)
-        return {"reply": reply.to_state(), "spans": spans, "passages": ranked}
+        return {"reply": reply.keep(services), "spans": spans, "passages": ranked}
 
     def _abstain(self, state: State, runtime: Runtime[Services]) -> State:
         confidence = round(1.0 - state["stated"], 4)
-        return {"reply": Reply(NOT_STATED, confidence=confidence, abstained=True).to_state(), "spans": []}
+        return {"reply": Reply(NOT_STATED, confidence=confidence, abstained=True).keep(runtime.context), "spans": []}
 
     def _passages(self, services: Services, ranked: Sequence[int]) -> list[Chunk]:
         """The best chunks with their neighbours, as many as the budget holds, in reading order."""
@@ -195,11 +233,6 @@ class Retrieve(Workflow):
         code = {entry.id for entry in services.shelf.documents if entry.kind == "code"}
         texts = [chunk.text.strip("\n") if chunk.document in code else unwrap(chunk.text) for chunk in passages]
         return MATERIAL.format(passages=numbered(texts))
-
-
-def _question(state: State) -> Question:
-    choices = state.get("choices")
-    return Question(state["question"], tuple(choices) if choices else None)
 
 
 def _span(sentence: Sentence, supports: list[int]) -> tuple[str, int, int, list[int]]:

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from readthrough.errors import DeadlineError
+from readthrough.models.deadline import seconds_left
 from readthrough.models.endpoint.address import Address
 from readthrough.models.endpoint.faults import from_sdk
 from readthrough.models.loop import Loop
@@ -52,11 +53,15 @@ class Connection:
 
         Raises:
             DeadlineError: the deadline passed.
+            BudgetError: the caller's own time (`readthrough.models.deadline`) passed before that.
         """
+        left = seconds_left()
+        seconds = self.deadline_seconds if left is None else min(left, self.deadline_seconds)
         try:
-            async with asyncio.timeout(self.deadline_seconds) as limit:
+            async with asyncio.timeout(seconds) as limit:
                 yield limit.when() or 0.0
         except TimeoutError:
+            seconds_left()
             raise DeadlineError(
                 f"{self.address.shown} gave no complete answer within {self.deadline_seconds:g} s",
                 hint="raise deadline_seconds",

@@ -83,6 +83,11 @@ class LocalModel(ModelBackend):
         if self.on_event:
             self.on_event(Event("load", time.perf_counter() - started, unit="seconds", note=self.name))
 
+    @property
+    def identity(self) -> str:
+        """Name, number type and kind of device."""
+        return f"{self.name} {self._loaded.model.dtype} {self._loaded.device.type}".replace("torch.", "")
+
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer every request, in order; they are written side by side. See `ModelBackend.complete`.
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from readthrough.errors import ModelError
+from readthrough.models.deadline import seconds_left
 from readthrough.models.local.attention import Batch, Segment
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.loading import Loaded
@@ -190,7 +191,9 @@ class Engine:
 
         Raises:
             ModelError: the model does not send its attention through the registered function.
+            BudgetError: the caller's time is over.
         """
+        seconds_left()
         if batch.segments[-1].end == 1:
             # One row takes other matrix kernels than several and rounds differently: an idle second row keeps a
             # greedy reply the same whether it is written alone, beside others, or with drafts. It costs nothing.

@@ -1,0 +1,62 @@
+"""Budgets: how much a run may take, and how much of that is held back for its last step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+from readthrough.errors import BudgetError
+from readthrough.models.base import Request
+from readthrough.models.deadline import deadline
+from readthrough.types import Cost, Limits, Usage
+
+
+class Budget:
+    """The limits of one run and what is spent of them. `BudgetError.budget` says which limit ended it."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.spent = Usage()
+        self._started = time.monotonic()
+        self._held = Cost()
+
+    def hold(self, cost: Cost) -> None:
+        """Hold back what the last step will take."""
+        self._held = cost
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """While it lasts, what was held back may be spent."""
+        held, self._held = self._held, Cost()
+        try:
+            yield
+        finally:
+            self._held = held
+
+    def admit(self, requests: Sequence[Request], tokens: int) -> None:
+        """Before a call: raise where it would pass a limit; `tokens` is the length of its prompts.
+
+        Raises:
+            BudgetError: it would.
+        """
+        limits, spent = self.limits, self.spent
+        asked = {
+            "calls": (spent.calls + len(requests) + self._held.calls, limits.calls),
+            "tokens": (
+                spent.prompt_tokens + spent.completion_tokens + tokens + self._held.tokens,
+                limits.tokens,
+            ),
+            "seconds": (time.monotonic() - self._started + self._held.seconds, limits.seconds),
+        }
+        for name, (needed, limit) in asked.items():
+            if limit is not None and needed > limit:
+                raise BudgetError(
+                    f"the budget of {limit:g} {name} is spent", hint=f"raise max_{name}", budget=f"max_{name}={limit:g}"
+                )
+
+    def in_time(self) -> AbstractContextManager[None]:
+        """Model calls inside end when the seconds that are not held back are over."""
+        seconds = self.limits.seconds
+        ends = None if seconds is None else self._started + seconds - self._held.seconds
+        return deadline(ends, f"max_seconds={seconds:g}" if seconds is not None else "")

@@ -1,0 +1,78 @@
+"""What workflows that read in order share: evidence that travels with their notes, and the answer from the notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from readthrough.agents.answering import NOT_STATED, Reply, answer_from
+from readthrough.agents.base import Question
+from readthrough.agents.looking import look
+from readthrough.agents.pointers import Sentence, cut, point, sentence_at, sentences
+from readthrough.agents.services import Services
+from readthrough.types import Chunk, Cost, Evidence
+
+Span = tuple[int, int, int]
+"""A place in the texts as it travels in a graph's state: the document's number on the shelf, start, end."""
+
+ANSWER_TOKENS = 768
+
+
+def to_spans(services: Services, among: Iterable[Sentence]) -> list[Span]:
+    """Sentences as they travel in a graph's state."""
+    numbers = {entry.id: number for number, entry in enumerate(services.shelf.documents)}
+    return [(numbers[sentence.document], sentence.start, sentence.end) for sentence in among]
+
+
+def from_spans(services: Services, spans: Iterable[Sequence[int]]) -> list[Sentence]:
+    """The sentences that `to_spans` was given."""
+    shelf = services.shelf
+    return [sentence_at(shelf.document(shelf.documents[number].id), start, end) for number, start, end in spans]
+
+
+def carry(
+    services: Services, question: str, written: str, spans: Iterable[Sequence[int]], chunks: Sequence[Chunk], most: int
+) -> list[Span]:
+    """The places that new notes stand on, out of those of the notes before and of what was just read."""
+    carried = [*from_spans(services, spans), *sentences(chunks)]
+    return to_spans(services, (sentence for sentence, _ in point(question, written, carried, most=most)))
+
+
+def quotes_for(
+    services: Services, question: Question, reply: Reply, spans: Iterable[Sequence[int]], most: int = 3
+) -> tuple[Evidence, ...]:
+    """The quotes that stand for a reply, out of the places that travelled with the notes."""
+    if reply.abstained:
+        return ()
+    said = reply.text if question.choices is None else f"{question.text} {reply.text}"
+    pointers = point(question.text, said, from_spans(services, spans), most=most)
+    return cut(pointers, {sentence.document: services.shelf.document(sentence.document) for sentence, _ in pointers})
+
+
+def answer_if_stated(
+    services: Services, material: str, question: Question, abstain_below: float, max_tokens: int = ANSWER_TOKENS
+) -> Reply:
+    """Answer from some notes, or refuse where they probably do not state the answer."""
+    stated = look(services, material, question).stated
+    if question.choices is None and stated < abstain_below:
+        return Reply(NOT_STATED, confidence=round(1 - stated, 4), abstained=True)
+    return answer_from(services, material, question, stated, max_tokens=max_tokens)
+
+
+def answer_cost(services: Services, question: Question, material_tokens: int, answer_tokens: int) -> Cost:
+    """What `answer_if_stated` takes over notes of `material_tokens`, to be held back for it."""
+    asked = sum(services.model.count_tokens([question.text, *(question.choices or ())]))
+    prompt = material_tokens + asked + _FRAME_TOKENS
+    rotations = 2 if question.choices is not None else 0
+    likelihoods = 2 if question.choices is None and "logits" in services.model.capabilities else 0
+    calls = 1 + likelihoods + (rotations or 1)
+    return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=0 if rotations else answer_tokens)
+
+
+_FRAME_TOKENS = 96
+"""What instructions and the chat template take around notes and question, leaning upwards."""
+
+
+def plain(state: Mapping[str, object], key: str) -> list[Sequence[int]]:
+    """The list under `key` of a state that a budget may have ended before it was there."""
+    found = state.get(key)
+    return list(found) if isinstance(found, list | tuple) else []

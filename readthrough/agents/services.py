@@ -1,0 +1,176 @@
+"""What the nodes of one run work with: the model, the texts, the run log, all counted and noted step by step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from readthrough.agents.budget import Budget
+from readthrough.memory.runs import RunLog, Step
+from readthrough.models.base import Choice, Completion, Likelihood, ModelBackend, Request
+from readthrough.types import Chunk, Event, Usage
+
+if TYPE_CHECKING:
+    from readthrough.memory.shelf import Shelf
+
+Counted = TypeVar("Counted", Completion, Choice, Likelihood)
+
+
+@dataclass
+class _Open:
+    """The step that is being taken."""
+
+    usage: Usage = field(default_factory=Usage)
+    chunks: list[Chunk] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+
+
+_STEP: ContextVar[_Open | None] = ContextVar("readthrough_step", default=None)
+
+
+@dataclass
+class Services:
+    """The context of a workflow's graph. Nodes call models and read texts through it, never around it."""
+
+    model: ModelBackend
+    shelf: Shelf
+    runs: RunLog
+    run: str = ""
+    on_event: Callable[[Event], None] | None = None
+    on_text: Callable[[str], None] | None = None
+    budget: Budget = field(default_factory=Budget)
+    _values: dict[str, Any] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def usage(self) -> Usage:
+        """What the run has taken since it was started or resumed."""
+        return self.budget.spent
+
+    def emit(self, event: Event) -> None:
+        """Tell whoever listens how far the run is."""
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """`ModelBackend.complete`, counted and within the budget."""
+        return self._call(requests, lambda: self.model.complete(requests))
+
+    def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
+        """`ModelBackend.choose`, counted and within the budget; the probabilities are noted in the run log."""
+        choices = self._call(requests, lambda: self.model.choose(requests, options))
+        step = _STEP.get()
+        if step is not None:
+            step.decisions += [
+                {"options": list(given), "probabilities": [round(share, 4) for share in choice.probabilities]}
+                for given, choice in zip(options, choices, strict=True)
+            ]
+        return choices
+
+    def likelihood(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[Likelihood]:
+        """`ModelBackend.likelihood`, counted and within the budget."""
+        return self._call(requests, lambda: self.model.likelihood(requests, continuations))
+
+    def write(self, request: Request) -> Completion:
+        """Complete the request whose text the user reads: streamed where somebody listens."""
+        on_text = self.on_text
+        if on_text is None:
+            return self.complete([request])[0]
+        return self._call([request], lambda: [self.model.stream(request, on_text)])[0]
+
+    def chunks(self, ids: Sequence[int]) -> list[Chunk]:
+        """Chunks for a model to read, noted in the run log."""
+        chunks = self.shelf.get(list(ids))
+        step = _STEP.get()
+        if step is not None:
+            step.chunks += chunks
+        return chunks
+
+    def put(self, text: str) -> str:
+        """Keep a text in the run log; returns the hash that goes into the graph's state."""
+        digest = self.runs.put(self.run, text)
+        step = _STEP.get()
+        if step is not None:
+            step.texts.append(digest)
+        return digest
+
+    def get(self, digest: str) -> str:
+        """The text that `put` returned `digest` for."""
+        return self.runs.get(digest)
+
+    def put_json(self, value: Any) -> str:
+        """`put` for a plain value: what is too long for a graph's state."""
+        return self.put(json.dumps(value, ensure_ascii=False))
+
+    def get_json(self, digest: str) -> Any:
+        """The value that `put_json` returned `digest` for. It is shared: do not change it."""
+        if digest not in self._values:
+            self._values.clear()  # a loop asks for the same plan again and again: one is enough
+            self._values[digest] = json.loads(self.get(digest))
+        return self._values[digest]
+
+    def decide(self, what: str, **signs: float) -> None:
+        """Note a decision that was not a choice between options: the signs it was made of."""
+        step = _STEP.get()
+        if step is not None:
+            step.decisions.append({"what": what, **{name: round(value, 4) for name, value in signs.items()}})
+
+    @contextmanager
+    def step(self, node: str, number: int) -> Iterator[None]:
+        """Note all that happens inside as one step of the run."""
+        started = time.perf_counter()
+        opened = _Open()
+        token = _STEP.set(opened)
+        try:
+            with self.budget.in_time():
+                yield
+        finally:
+            _STEP.reset(token)
+        text = "".join(chunk.text for chunk in opened.chunks)
+        step = Step(
+            number=number,
+            node=node,
+            seconds=round(time.perf_counter() - started, 3),
+            usage=opened.usage,
+            spans=_joined(opened.chunks),
+            read=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if opened.chunks else None,
+            texts=tuple(opened.texts),
+            decisions=tuple(opened.decisions),
+        )
+        self.runs.log(self.run, step)
+
+    def _call(self, requests: Sequence[Request], call: Callable[[], list[Counted]]) -> list[Counted]:
+        if not requests:
+            return []
+        tokens = 0
+        if self.budget.limits.tokens is not None:
+            contents = [message.content for request in requests for message in request.messages]
+            tokens = sum(self.model.count_tokens(contents))
+        self.budget.admit(requests, tokens)
+        results = call()
+        used = sum((result.usage for result in results), Usage())
+        with self._lock:
+            self.budget.spent = self.budget.spent + used
+        step = _STEP.get()
+        if step is not None:
+            step.usage = step.usage + used
+        return results
+
+
+def _joined(chunks: Sequence[Chunk]) -> tuple[tuple[str, int, int], ...]:
+    """The spans of chunks, each joined to the one that ends where it begins."""
+    spans: list[tuple[str, int, int]] = []
+    for chunk in chunks:
+        if spans and spans[-1][0] == chunk.document and spans[-1][2] == chunk.start:
+            spans[-1] = (chunk.document, spans[-1][1], chunk.end)
+        else:
+            spans.append((chunk.document, chunk.start, chunk.end))
+    return tuple(spans)

@@ -1,0 +1,41 @@
+"""A deadline over everything that models do inside it: `with deadline(at): ...`.
+
+Backends look at it where a call can be abandoned: the local engine before every pass, endpoints while they wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from readthrough.errors import BudgetError
+
+_ENDS: ContextVar[tuple[float, str] | None] = ContextVar("readthrough_deadline", default=None)
+
+
+@contextmanager
+def deadline(ends: float | None, name: str = "deadline") -> Iterator[None]:
+    """Calls inside end by `ends` (`time.monotonic()`; None for never); `name` is the budget that errors speak of."""
+    token = _ENDS.set(None if ends is None else (ends, name))
+    try:
+        yield
+    finally:
+        _ENDS.reset(token)
+
+
+def seconds_left() -> float | None:
+    """How long a call may still take, None for as long as it likes.
+
+    Raises:
+        BudgetError: the deadline has passed.
+    """
+    found = _ENDS.get()
+    if found is None:
+        return None
+    ends, name = found
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise BudgetError(f"the time of {name} is over", hint="allow more seconds", budget=name)
+    return left
