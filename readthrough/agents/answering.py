@@ -7,6 +7,7 @@ small models favour a letter whatever stands behind it.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 
 from readthrough.agents.base import Question
@@ -35,6 +36,9 @@ NOT_STATED = "The text does not say."
 NOT_REACHED = "The budget ended before an answer was found."
 
 _ROTATIONS = 2
+# Measured (docs/log.md): 0 and 1 are both a little worse than what lies between.
+_PRIOR_WEIGHT = 0.75
+_LEAST = 1e-4
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -88,29 +92,39 @@ def answer_from(
 
 
 def choose_option(services: Services, material: str, question: str, choices: tuple[str, ...]) -> Reply:
-    """The option with the highest probability, averaged over rotations of the options' order."""
+    """The option that the material raises most, by logits over the letters, averaged over rotations of the options.
+
+    What the model would choose without the material is taken off, most of it (Holtzman et al., "Surface Form
+    Competition", arXiv 2104.08315): small models prefer an option that sounds likely to one that they have read.
+    """
     rotations = range(_ROTATIONS if "logits" in services.model.capabilities else 1)
     orders = [[(position + shift) % len(choices) for position in range(len(choices))] for shift in rotations]
     letters = list(_LETTERS[: len(choices)])
+    materials = [material, ""] if "logits" in services.model.capabilities else [material]
     requests = [
         Request.user(
             MULTIPLE_CHOICE.format(
-                material=material,
+                material=given,
                 question=question,
                 options="\n".join(f"{letter}. {choices[at]}" for letter, at in zip(letters, order, strict=True)),
-            )
+            ).strip()
         )
+        for given in materials
         for order in orders
     ]
-    probabilities = average(services.choose(requests, [letters] * len(requests)), orders)
-    best = max(range(len(choices)), key=probabilities.__getitem__)
-    return Reply(choices[best], confidence=round(probabilities[best], 4))
+    decided = services.choose(requests, [letters] * len(requests))
+    scores = log_average(decided[: len(orders)], orders)
+    if len(materials) > 1:
+        before = log_average(decided[len(orders) :], orders)
+        scores = [score - _PRIOR_WEIGHT * prior for score, prior in zip(scores, before, strict=True)]
+    best = max(range(len(choices)), key=scores.__getitem__)
+    return Reply(choices[best], confidence=round(1 / sum(math.exp(score - scores[best]) for score in scores), 4))
 
 
-def average(decisions: list[Choice], orders: list[list[int]]) -> list[float]:
-    """The mean probability of each option, where `orders[i][j]` is the option that stood at place j of decision i."""
+def log_average(decisions: list[Choice], orders: list[list[int]]) -> list[float]:
+    """The mean log-probability of each option, where `orders[i][j]` is what stood at place j of decision i."""
     mean = [0.0] * len(orders[0])
     for decision, order in zip(decisions, orders, strict=True):
         for place, option in enumerate(order):
-            mean[option] += decision.probabilities[place] / len(orders)
+            mean[option] += math.log(max(decision.probabilities[place], _LEAST)) / len(orders)
     return mean

@@ -62,7 +62,7 @@ def answer_cost(services: Services, question: Question, material_tokens: int, an
     """What `answer_if_stated` takes over notes of `material_tokens`, to be held back for it."""
     asked = sum(services.model.count_tokens([question.text, *(question.choices or ())]))
     prompt = material_tokens + asked + _FRAME_TOKENS
-    rotations = 2 if question.choices is not None else 0
+    rotations = 4 if question.choices is not None else 0
     likelihoods = 2 if question.choices is None and "logits" in services.model.capabilities else 0
     calls = 1 + likelihoods + (rotations or 1)
     return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=0 if rotations else answer_tokens)

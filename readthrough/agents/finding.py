@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from readthrough.agents.base import Question
@@ -25,15 +26,24 @@ _MANY_DOCUMENTS = 50
 def find_chunks(shelf: Shelf, question: Question, index: str, most: int) -> list[int]:
     """The ids of the `most` chunks that fit the question best, best first.
 
-    Where the question names a section's heading in quotes, only chunks of that section are found.
+    Where the question names a section's heading in quotes, only chunks of that section are found. With choices, each
+    is looked for by itself, and they take turns: the chunks that speak for one option may be none of another's.
     """
     within = _named_chunks(shelf, question.text)
     depth = most if within is None else len(shelf.chunk_ids())
-    lists = []
-    for query in search_queries(question):
-        hits = shelf.search(query, depth, index)
-        lists.append(([(hit.chunk.id, hit.score) for hit in hits if within is None or hit.chunk.id in within], 1.0))
-    return [chunk for chunk, _ in fuse(lists)[:most]]
+
+    def find(asked: Question) -> list[int]:
+        lists = []
+        for query in search_queries(asked):
+            hits = shelf.search(query, depth, index)
+            lists.append(([(hit.chunk.id, hit.score) for hit in hits if within is None or hit.chunk.id in within], 1.0))
+        return [chunk for chunk, _ in fuse(lists)[:most]]
+
+    if question.choices is None:
+        return find(question)
+    ranked = [find(Question(f"{question.text} {choice}")) for choice in question.choices]
+    turns = [chunk for place in zip_longest(*ranked) for chunk in place if chunk is not None]
+    return list(dict.fromkeys(turns))[:most]
 
 
 def _named_chunks(shelf: Shelf, question: str) -> set[int] | None:

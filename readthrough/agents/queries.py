@@ -32,7 +32,7 @@ def search_queries(question: Question) -> list[str]:
     whole = " ".join([question.text, *(question.choices or ())])
     parts = [question.text[start:end] for start, end in sentence_spans(question.text)]
     parts = [_LEAD.sub("", part) for part in parts]
-    queries = [whole, *(part for part in parts if len(part.split()) >= _MIN_WORDS), *_QUOTED.findall(question.text)]
+    queries = [whole, *(part for part in parts if len(part.split()) >= _MIN_WORDS), *quoted_phrases(question.text)]
     return list(dict.fromkeys(query.strip() for query in queries if query.strip()))
 
 
@@ -48,6 +48,11 @@ def without_instruction(question: str) -> str:
     return " ".join(rest) or question
 
 
+def quoted_phrases(question: str) -> list[str]:
+    """The phrases that the question puts in quotes."""
+    return _QUOTED.findall(question)
+
+
 def wants_explanation(question: str) -> bool:
     """Whether the question asks for sentences rather than for a name, a number or a short phrase."""
     return _EXPLANATION.search(question) is not None
@@ -55,7 +60,7 @@ def wants_explanation(question: str) -> bool:
 
 def named_spans(question: str, document: Document) -> list[tuple[int, int]]:
     """The spans of the sections whose heading the question names in quotes, widened over their subsections."""
-    asked = {_fold(phrase) for phrase in _QUOTED.findall(question)}
+    asked = {_fold(phrase) for phrase in quoted_phrases(question)}
     spans = []
     for number, section in enumerate(document.sections):
         if not asked & {_fold(heading) for heading in (*section.path[-1:], *_titles(section.path[-1]))}:

@@ -60,7 +60,7 @@ def test_multiple_choice_answers_with_an_option(workflow, tmp_path: Path) -> Non
     model = ScriptedModel(replies=says_what_it_reads, choices=picks_ann)
     answer, _, _ = run(workflow, shelf, Question(QUESTION, options), model)
     assert answer.answer == "Ann Weller" and answer.choices == options
-    assert answer.confidence == pytest.approx(1.0)
+    assert answer.confidence is not None and answer.confidence > 0.8
 
 
 def test_the_same_run_twice_gives_the_same_answer(workflow, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ class Retrieve(Workflow):
         index: the index to search, by its name in the catalogue.
         k: how many chunks the index is asked for.
         passage_tokens: the most tokens of passages that the model reads at once.
+        choice_tokens: the same for a multiple-choice question, where each option has passages of its own.
         neighbours: how many chunks before and after the best ones are read with them.
         weigh: how many candidates are weighed by query likelihood, to quote from or for a second look.
         second_look: whether passages that do not say are followed by a look at the ones that weigh most.
@@ -75,12 +76,13 @@ class Retrieve(Workflow):
     index: str = "hybrid"
     k: int = 40
     passage_tokens: int = 700
+    choice_tokens: int = 1400
     neighbours: int = 0
     weigh: int = 24
     second_look: bool = True
     abstain_below: float = 0.5
     quotes: int = 3
-    quote_passages: int = 5
+    quote_passages: int = 8
 
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: find, read (look and decide), weigh (deeper, once), answer or quote or abstain."""
@@ -113,8 +115,8 @@ class Retrieve(Workflow):
         ranked = state.get("passages") or state.get("candidates")
         if not ranked:
             return super().finish_early(state, services)
-        passages = self._passages(services, ranked)
         question = Question.of(state)
+        passages = self._passages(services, ranked, question)
         reply = answer_from(services, self._material(services, passages), question, state.get("stated"))
         said = reply.text if question.choices is None else f"{question.text} {reply.text}"
         pointers = point(question.text, said, sentences(passages), self.quotes)
@@ -126,7 +128,7 @@ class Retrieve(Workflow):
 
     def last_step(self, question: Question, services: Services) -> Cost:
         """One answer from the passages."""
-        prompt = self._budget(services) + _FRAME_TOKENS
+        prompt = self._budget(services, question) + _FRAME_TOKENS
         calls = 1 if question.choices is None else 2
         return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=_ANSWER_TOKENS)
 
@@ -139,8 +141,8 @@ class Retrieve(Workflow):
             chunk = sum(tokens.values()) // max(1, len(tokens))
             sentences_read = self.quote_passages * _SENTENCES
             read = weighed * (chunk + asked) + sentences_read * (chunk // _SENTENCES + asked)
-            return Cost(calls=weighed + 1 + sentences_read, prompt_tokens=read)
-        passages = min(self._budget(services), sum(tokens.values()))
+            return Cost(calls=weighed + 1 + 2 * sentences_read, prompt_tokens=read + sentences_read * asked)
+        passages = min(self._budget(services, question), sum(tokens.values()))
         likelihoods = 2 if question.choices is None and "logits" in services.model.capabilities else 0
         calls = 3 + likelihoods if question.choices is None else 4
         # The passages are read once: the calls over them share their beginning.
@@ -163,7 +165,7 @@ class Retrieve(Workflow):
         services = runtime.context
         weighed = state["weighed"]
         ranked = sorted(weighed, key=lambda chunk: -weighed[chunk]) if weighed else state["candidates"]
-        passages = self._passages(services, ranked)
+        passages = self._passages(services, ranked, Question.of(state))
         material = self._material(services, passages)
         seen = look(services, material, Question.of(state), len(passages))
         return {"passages": [chunk.id for chunk in passages], "stated": seen.stated, "where": seen.where}
@@ -196,11 +198,12 @@ class Retrieve(Workflow):
         return {"reply": reply.keep(services), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
 
     def _quote(self, state: State, runtime: Runtime[Services]) -> State:
-        """Answer with the text's own words: the sentences that raise the question most."""
+        """Answer with the text's own words: the sentence that is asked for."""
         services = runtime.context
         ranked = sorted(state["weighed"], key=lambda chunk: -state["weighed"][chunk])[: self.quote_passages]
         passages = in_reading_order(services.shelf.get(ranked), [entry.id for entry in services.shelf.documents])
-        best, confidence = best_sentences(services, without_instruction(state["question"]), passages, 1)
+        vectors = self.index != "bm25"
+        best, confidence = best_sentences(services, state["question"], passages, 1, vectors)
         spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
         text = "\n".join(unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans)
         reply = Reply(text, confidence) if best else Reply(NOT_STATED, abstained=True)
@@ -210,7 +213,7 @@ class Retrieve(Workflow):
         confidence = round(1.0 - state["stated"], 4)
         return {"reply": Reply(NOT_STATED, confidence=confidence, abstained=True).keep(runtime.context), "spans": []}
 
-    def _passages(self, services: Services, ranked: Sequence[int]) -> list[Chunk]:
+    def _passages(self, services: Services, ranked: Sequence[int], question: Question) -> list[Chunk]:
         """The best chunks with their neighbours, as many as the budget holds, in reading order."""
         shelf = services.shelf
         widened = (
@@ -218,16 +221,18 @@ class Retrieve(Workflow):
             if self.neighbours
             else list(ranked)
         )
-        kept = within_budget(widened, shelf.count_tokens(services.model), self._budget(services))
+        kept = within_budget(widened, shelf.count_tokens(services.model), self._budget(services, question))
         if not kept:
             raise PromptTooLongError(
-                f"no passage fits {self._budget(services)} tokens", hint="raise passage_tokens, or index smaller chunks"
+                f"no passage fits {self._budget(services, question)} tokens",
+                hint="raise passage_tokens, or index smaller chunks",
             )
         return in_reading_order(shelf.get(kept), [entry.id for entry in shelf.documents])
 
-    def _budget(self, services: Services) -> int:
+    def _budget(self, services: Services, question: Question) -> int:
         """Tokens of passages: the option, less where the model's window leaves less beside question and answer."""
-        return min(self.passage_tokens, services.model.window_tokens // 2)
+        tokens = self.passage_tokens if question.choices is None else self.choice_tokens
+        return min(tokens, services.model.window_tokens // 2)
 
     def _material(self, services: Services, passages: Sequence[Chunk]) -> str:
         code = {entry.id for entry in services.shelf.documents if entry.kind == "code"}
