@@ -10,7 +10,7 @@ from readthrough.agents.base import Question
 from readthrough.agents.passages import unwrap
 from readthrough.agents.queries import named_spans, search_queries
 from readthrough.agents.services import Services
-from readthrough.models.base import Message, Request
+from readthrough.models.base import Request
 from readthrough.retrieval.indexes.hybrid import fuse
 from readthrough.types import Event
 
@@ -58,13 +58,19 @@ def _named_chunks(shelf: Shelf, question: str) -> set[int] | None:
 
 
 def weigh(services: Services, question: str, chunks: Sequence[int]) -> dict[int, float]:
-    """How much each chunk raises the question: mean log p(question | chunk) less mean log p(question).
-
-    Zero means that the chunk says nothing about the question. Needs a model with logits.
-    """
-    texts = [QUESTION_ABOUT.format(text=unwrap(chunk.text)) for chunk in services.shelf.get(list(chunks))]
-    requests = [Request((Message("user", text),)) for text in [QUESTION_ALONE, *texts]]
+    """How much each chunk raises the question (see `raised`); one batch, told as progress."""
+    texts = [unwrap(chunk.text) for chunk in services.shelf.get(list(chunks))]
     services.emit(Event("weigh", 0, len(chunks), "passages"))
-    alone, *given = services.likelihood(requests, [question] * len(requests))
+    weights = raised(services, question, texts)
     services.emit(Event("weigh", len(chunks), len(chunks), "passages"))
-    return {chunk: score.mean - alone.mean for chunk, score in zip(chunks, given, strict=True)}
+    return dict(zip(chunks, weights, strict=True))
+
+
+def raised(services: Services, question: str, texts: Sequence[str]) -> list[float]:
+    """How much each text raises the question: mean log p(question | text) less mean log p(question).
+
+    Zero means that the text says nothing about the question. Needs a model with logits.
+    """
+    prompts = [QUESTION_ALONE, *(QUESTION_ABOUT.format(text=text) for text in texts)]
+    alone, *given = services.likelihood([Request.user(prompt) for prompt in prompts], [question] * len(prompts))
+    return [score.mean - alone.mean for score in given]

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from readthrough.agents.base import Question
-from readthrough.agents.finding import QUESTION_ABOUT, QUESTION_ALONE
+from readthrough.agents.finding import raised
 from readthrough.agents.services import Services
 from readthrough.models.base import Request
 from readthrough.models.weights import ALIASES
@@ -66,10 +66,8 @@ def _combine(services: Services, material: str, question: Question, yes: float) 
     # Among given choices one is answered whatever is stated: the second sign would be computed for nothing.
     if question.choices is not None or "logits" not in services.model.capabilities:
         return yes
-    about = [Request.user(QUESTION_ABOUT.format(text=material)), Request.user(QUESTION_ALONE)]
-    given, alone = services.likelihood(about, [question.text] * 2)
     bounded = min(max(yes, 1e-4), 1 - 1e-4)
-    signs = {"yes": math.log(bounded / (1 - bounded)), "raised": given.mean - alone.mean}
+    signs = {"yes": math.log(bounded / (1 - bounded)), "raised": raised(services, question.text, [material])[0]}
     services.decide("is the answer stated?", **signs)
     bias = _BIASES.get(ALIASES.get(services.model.name, services.model.name), _BIAS)
     return 1 / (1 + math.exp(-(bias + sum(_WEIGHTS[name] * value for name, value in signs.items()))))
