@@ -7,6 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from readthrough.types import Chunk
 
+_BREAK = r"\n\r\f\v\x85\u2028\u2029"
+_LINE_START = rf"(?<![^{_BREAK}])(?=[ \t\u00a0\u200b\ufeff]*"
+_MARK = re.compile(_LINE_START + r"(?:\[\d+\]|(?:question|system|user|assistant)[ \t]*:))", re.IGNORECASE)
+_ASKED = re.compile(_LINE_START + r"question[ \t]*:)", re.IGNORECASE)
+_OPTION = re.compile(_LINE_START + r"[A-Z]\. )")
 _WRAPPED = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=[^\s\d*•>|#=-])")
 
 
@@ -15,9 +20,21 @@ def unwrap(text: str) -> str:
     return _WRAPPED.sub(" ", text.strip())
 
 
+def as_data(text: str) -> str:
+    """Text of a document as it may stand in a prompt: what looks like the prompt's own marks is quoted with `> `.
+
+    Marks stand at the beginning of a line: the number of a passage (`[2]`), the word before a question or a turn, and
+    the letters of options where the text also holds such a question. Other text comes back as it is; done twice it
+    is the same. (Special tokens that are spelled out are the model backend's care.)
+    """
+    if _ASKED.search(text):
+        text = _OPTION.sub("> ", text)
+    return _MARK.sub("> ", text)
+
+
 def numbered(texts: Iterable[str]) -> str:
-    """Texts as numbered passages, `[1] ...`, a blank line between two."""
-    return "\n\n".join(f"[{number}] {text}" for number, text in enumerate(texts, 1))
+    """Texts of documents as numbered passages, `[1] ...`, a blank line between two."""
+    return "\n\n".join(f"[{number}] {as_data(text)}" for number, text in enumerate(texts, 1))
 
 
 def in_reading_order(chunks: Iterable[Chunk], documents: Sequence[str]) -> list[Chunk]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from readthrough.agents.finding import QUESTION_ABOUT
-from readthrough.agents.passages import unwrap
+from readthrough.agents.passages import as_data, unwrap
 from readthrough.agents.pointers import Sentence, sentences
 from readthrough.agents.queries import quoted_phrases, without_instruction
 from readthrough.agents.services import Services
@@ -41,7 +41,7 @@ def best_sentences(
     if not among:
         return [], 0.0
     documents = {chunk.document: services.shelf.document(chunk.document).text for chunk in passages}
-    texts = [unwrap(documents[sentence.document][sentence.start : sentence.end]) for sentence in among]
+    texts = [as_data(unwrap(documents[sentence.document][sentence.start : sentence.end])) for sentence in among]
     asked = without_instruction(question)
     about = [Request.user(QUESTION_ABOUT.format(text=text)) for text in texts]
     likely = services.likelihood(about, [asked] * len(texts))

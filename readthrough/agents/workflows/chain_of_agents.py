@@ -20,7 +20,7 @@ from readthrough.agents.answering import Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
 from readthrough.agents.looking import look
-from readthrough.agents.passages import windows
+from readthrough.agents.passages import as_data, windows
 from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
@@ -160,7 +160,9 @@ class ChainOfAgents(Workflow):
         chunks = services.chunks(plan[at])
         message = services.get(state["message"]) if at else NOTHING_YET
         prompt = WORKER.format(
-            chunk="".join(chunk.text for chunk in chunks).strip(), message=message, question=state["question"]
+            chunk=as_data("".join(chunk.text for chunk in chunks).strip()),
+            message=as_data(message),
+            question=state["question"],
         )
         written = services.complete([Request.user(prompt, max_tokens=self.message_tokens)])[0].text.strip() or message
         services.emit(Event("read", at + 1, len(plan), "windows"))
@@ -174,7 +176,7 @@ class ChainOfAgents(Workflow):
     def _is_enough(self, message: str, state: State, services: Services) -> bool:
         if self.enough_above is None:
             return False
-        return look(services, MANAGER.format(message=message), Question.of(state)).stated >= self.enough_above
+        return look(services, MANAGER.format(message=as_data(message)), Question.of(state)).stated >= self.enough_above
 
     def _more(self, state: State) -> str:
         return "manage" if state["enough"] else "work"
@@ -183,5 +185,5 @@ class ChainOfAgents(Workflow):
         return self._reply(state, runtime.context)
 
     def _reply(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
-        material = MANAGER.format(message=services.get(state["message"]))
+        material = MANAGER.format(message=as_data(services.get(state["message"])))
         return {"reply": answer_if_stated(services, material, Question.of(state), self.abstain_below).keep(services)}
