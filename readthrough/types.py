@@ -150,22 +150,36 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one run may take; None for no limit.
+    """The most that one run may take, and where it asks before it goes on; None for no limit.
 
     Attributes:
         seconds: of wall time.
         tokens: of prompts and replies together.
         calls: of the model.
+        approve_above_seconds: work that is expected to take longer is approved before it starts.
+        approve_below: an answer of a lower confidence (0 to 1) is approved before it is accepted.
     """
 
     seconds: float | None = None
     tokens: int | None = None
     calls: int | None = None
+    approve_above_seconds: float | None = None
+    approve_below: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name in ("seconds", "tokens", "calls"):
+            value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UsageError(f"max_{name} = {value}: a budget must be positive")
+        if self.approve_above_seconds is not None and self.approve_above_seconds < 0:
+            raise UsageError(f"approve_above_seconds = {self.approve_above_seconds}: it must not be negative")
+        if self.approve_below is not None and not 0 <= self.approve_below <= 1:
+            raise UsageError(f"approve_below = {self.approve_below}: a confidence is from 0 to 1")
+
+    @property
+    def asks(self) -> bool:
+        """Whether something may have to be approved."""
+        return self.approve_above_seconds is not None or self.approve_below is not None
 
 
 @dataclass(frozen=True, slots=True)

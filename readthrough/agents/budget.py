@@ -6,10 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
+from readthrough.agents.pace import Pace
 from readthrough.errors import BudgetError
 from readthrough.models.base import Request
 from readthrough.models.deadline import deadline
 from readthrough.types import Cost, Limits, Usage
+
+# What is held back is reckoned from few calls, and an answer that comes too late is lost.
+_SPARE_RATIO = 1.25
 
 
 class Budget:
@@ -20,10 +24,17 @@ class Budget:
         self.spent = Usage()
         self._started = time.monotonic()
         self._held = Cost()
+        self._pace = Pace()
 
     def hold(self, cost: Cost) -> None:
-        """Hold back what the last step will take."""
+        """Hold back what the last step will take; its seconds are reckoned from the calls of this run."""
         self._held = cost
+
+    def spend(self, usage: Usage, seconds: float) -> None:
+        """A call took `usage`, and `seconds` of wall time."""
+        self.spent = self.spent + usage
+        read_tokens = usage.prompt_tokens - usage.cached_tokens
+        self._pace.learn(Cost(usage.calls, read_tokens, usage.completion_tokens, seconds))
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
@@ -33,6 +44,15 @@ class Budget:
             yield
         finally:
             self._held = held
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While it lasts, no time is counted: somebody is being asked."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._started += time.monotonic() - began
 
     def admit(self, requests: Sequence[Request], tokens: int) -> None:
         """Before a call: raise where it would pass a limit; `tokens` is the length of its prompts.
@@ -47,7 +67,7 @@ class Budget:
                 spent.prompt_tokens + spent.completion_tokens + tokens + self._held.tokens,
                 limits.tokens,
             ),
-            "seconds": (time.monotonic() - self._started + self._held.seconds, limits.seconds),
+            "seconds": (time.monotonic() - self._started + self._held_seconds(), limits.seconds),
         }
         for name, (needed, limit) in asked.items():
             if limit is not None and needed > limit:
@@ -58,5 +78,8 @@ class Budget:
     def in_time(self) -> AbstractContextManager[None]:
         """Model calls inside end when the seconds that are not held back are over."""
         seconds = self.limits.seconds
-        ends = None if seconds is None else self._started + seconds - self._held.seconds
+        ends = None if seconds is None else self._started + seconds - self._held_seconds()
         return deadline(ends, f"max_seconds={seconds:g}" if seconds is not None else "")
+
+    def _held_seconds(self) -> float:
+        return self._pace.seconds(self._held) * _SPARE_RATIO

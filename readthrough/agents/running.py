@@ -1,4 +1,4 @@
-"""Running a workflow: checkpoints, resuming, budgets, and what is written to the run log."""
+"""Running a workflow: checkpoints, resuming, budgets, approvals, and what is written to the run log."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from readthrough.agents.base import Question, Workflow
     from readthrough.agents.services import Services
 
+NOT_ACCEPTED = "The answer was not accepted."
+
 _STEPS_A_CHUNK = 8
 _MORE_STEPS = 1_000
+_ASKED = "__interrupt__"
+"""LangGraph's key of what a graph asks."""
 
 
 def run(
@@ -31,7 +35,7 @@ def run(
     saver: BaseCheckpointSaver[Any] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Answer:
-    """Run a workflow to its end, or until a budget ends it, and return the Answer.
+    """Run a workflow to its end, or until a budget or an open approval ends it, and return the Answer.
 
     Every step is written to the run log; with a `saver`, the graph's state after every step too, under the run's
     id, so that `resume` can go on. `settings` is kept beside the recipe, for whoever resumes.
@@ -68,11 +72,8 @@ def _go_on(
     started = time.perf_counter()
     before = sum((replace(step.usage, seconds=step.seconds) for step in services.runs.steps(services.run)), Usage())
     services.budget.hold(workflow.last_step(question, services))
-    graph = workflow.build()
-    if saver is not None:
-        graph = graph.copy({"checkpointer": saver})
-    state, stopped = _invoke(workflow, graph, question, services)
-    answer = workflow.conclude(state, question, services)
+    state, stopped = _invoke(workflow, _compiled(workflow, services, saver), question, services)
+    answer = _answer(workflow, state, question, services)
     usage = before + services.budget.spent
     answer = replace(
         answer,
@@ -87,27 +88,80 @@ def _go_on(
     return answer
 
 
+def _compiled(
+    workflow: Workflow, services: Services, saver: BaseCheckpointSaver[Any] | None
+) -> CompiledStateGraph[Any, Services, Any, Any]:
+    from readthrough.agents.approving import with_approvals
+
+    if saver is None and services.budget.limits.asks:
+        from langgraph.checkpoint.memory import InMemorySaver  # a graph that asks must be able to go on
+
+        saver = InMemorySaver()
+    return with_approvals(workflow).compile(checkpointer=saver)
+
+
+def _answer(workflow: Workflow, state: dict[str, Any], question: Question, services: Services) -> Answer:
+    """The Answer of a state; of one whose approval was refused, that nothing was said."""
+    from readthrough.agents.approving import denied
+
+    if "reply" not in state:
+        state = {**state, "reply": Reply(NOT_REACHED, abstained=True).keep(services)}
+    answer = workflow.conclude(state, question, services)
+    refused = denied(state)
+    if refused is None:
+        return answer
+    return replace(answer, answer=NOT_ACCEPTED, abstained=True, evidence=(), stopped=refused)
+
+
 def _invoke(
     workflow: Workflow, graph: CompiledStateGraph[Any, Services, Any, Any], question: Question, services: Services
 ) -> tuple[dict[str, Any], str | None]:
-    """The last state, and the budget that ended the run before its end."""
+    """The last state, and what ended the run before its end: a budget, or a question that nobody answered."""
     chunks = len(services.shelf.chunk_ids())
     config: RunnableConfig = {
         "configurable": {"thread_id": services.run},
         "recursion_limit": _MORE_STEPS + _STEPS_A_CHUNK * chunks,
     }
-    given: dict[str, Any] | None = question.to_state()
-    state: dict[str, Any] = dict(given or {})
-    saved = graph.get_state(config).values if graph.checkpointer else None
-    if saved:
-        given, state = None, dict(saved)
+    state = _saved(graph, config)
+    given: Any = None if state else question.to_state()
     durability: Literal["sync"] | None = "sync" if graph.checkpointer else None
-    try:
-        for values in graph.stream(given, config, context=services, stream_mode="values", durability=durability):
-            state = dict(values)
-    except BudgetError as error:
-        return {**state, **_early(workflow, state, services)}, error.budget
-    return state, None
+    while True:
+        stream = graph.stream(
+            given, config, context=services, stream_mode="values", durability=durability, subgraphs=True
+        )
+        try:
+            for namespace, values in stream:
+                if len(namespace) <= 1:  # the workflow's own graph, or the one around it
+                    state.update(values)
+        except BudgetError as error:
+            return {**state, **_early(workflow, state, services)}, error.budget
+        asked = state.pop(_ASKED, None)
+        if not asked:
+            return state, None
+        given = _decision(asked[0].value, services)
+        if given is None:
+            return state, str(asked[0].value["stopped"])
+
+
+def _saved(graph: CompiledStateGraph[Any, Services, Any, Any], config: RunnableConfig) -> dict[str, Any]:
+    """The state of the last checkpoint, of the workflow's own graph where it was at work; empty where there is none."""
+    from langgraph.types import StateSnapshot
+
+    if not graph.checkpointer:
+        return {}
+    snapshot = graph.get_state(config, subgraphs=True)
+    inner = next((task.state for task in snapshot.tasks if isinstance(task.state, StateSnapshot)), None)
+    return {**snapshot.values, **(inner.values if inner is not None else {})}
+
+
+def _decision(asked: Mapping[str, Any], services: Services) -> Any:
+    """The command that answers what was asked, None where nobody is there to answer."""
+    from langgraph.types import Command
+
+    if services.on_approval is None:
+        return None
+    with services.budget.paused():
+        return Command(resume=services.on_approval(asked))
 
 
 def _early(workflow: Workflow, state: Mapping[str, Any], services: Services) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -47,6 +47,7 @@ class Services:
     on_event: Callable[[Event], None] | None = None
     on_text: Callable[[str], None] | None = None
     budget: Budget = field(default_factory=Budget)
+    on_approval: Callable[[Mapping[str, Any]], bool] | None = None
     _values: dict[str, Any] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -155,10 +156,11 @@ class Services:
             contents = [message.content for request in requests for message in request.messages]
             tokens = sum(self.model.count_tokens(contents))
         self.budget.admit(requests, tokens)
+        started = time.monotonic()
         results = call()
         used = sum((result.usage for result in results), Usage())
         with self._lock:
-            self.budget.spent = self.budget.spent + used
+            self.budget.spend(used, time.monotonic() - started)
         step = _STEP.get()
         if step is not None:
             step.usage = step.usage + used
