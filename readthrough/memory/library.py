@@ -19,8 +19,10 @@ from readthrough.memory.holdings import Holding
 from readthrough.memory.shelf import Shelf
 from readthrough.memory.shelving import Shelving
 from readthrough.memory.vectors import VectorStore
+from readthrough.retrieval import facts
 from readthrough.retrieval.analysis import Analyzer
 from readthrough.retrieval.base import Embedder
+from readthrough.retrieval.facts import Extract
 from readthrough.types import Chunk, Document, Event
 
 if TYPE_CHECKING:
@@ -238,6 +240,11 @@ class Library:
                 SELECT id, ?2, ?3 FROM chunks WHERE id = ?1""",
                 rows,
             )
+
+    def remember_facts(self, recipe: str, rows: Iterable[tuple[int, Extract]]) -> None:
+        """Keep facts that a model wrote: (row of the document, what was extracted)."""
+        with self._database.write() as connection:
+            facts.add(connection, recipe, rows)
 
     def close(self) -> None:
         """Close the files. Calling it twice is fine."""

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from readthrough.errors import LibraryError
-from readthrough.retrieval import analysis
+from readthrough.retrieval import analysis, facts
 
 TABLES = (
     # one loaded file: `id` is the SHA-256 of its bytes, `loading` how they became text, `text` is zlib of UTF-8
@@ -48,9 +48,13 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _add_facts(connection: sqlite3.Connection) -> None:
+    connection.execute(facts.TABLE)
+
+
 Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
 
-MIGRATIONS: Migrations = (_create,)
+MIGRATIONS: Migrations = (_create, _add_facts)
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 
 

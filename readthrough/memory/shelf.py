@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from readthrough import catalogue
+from readthrough.retrieval import facts
 from readthrough.types import Chunk, Document, Hit, SkippedFile
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from readthrough.memory.shelving import Placed
     from readthrough.models.base import ModelBackend
     from readthrough.retrieval.base import Embedder, Index
+    from readthrough.retrieval.facts import Extract
 
 CACHED_DOCUMENTS = 64
 TOKEN_BATCH_CHUNKS = 2_000
@@ -161,6 +163,19 @@ class Shelf:
                 rows = [(chunk, model.tokenizer_id, count) for chunk, count in zip(batch, counts, strict=True)]
                 self._library.remember_tokens(rows)
         return {chunk_id: known[chunk_id] for chunk_id in self._by_id}
+
+    def facts(self, recipe: str) -> dict[str, list[Extract]]:
+        """What was extracted from each document by `recipe` (see `retrieval.facts`), in reading order."""
+        documents = {row: identity for identity, row in self._rows.items()}
+        found: dict[str, list[Extract]] = {identity: [] for identity in self._rows}
+        with self._library.guard():
+            for row, extract in facts.load(self.connection(), recipe, list(documents)):
+                found[documents[row]].append(extract)
+        return found
+
+    def remember_facts(self, recipe: str, extracts: Iterable[tuple[str, Extract]]) -> None:
+        """Keep what was extracted, each with its document's id, until the document is taken out of the library."""
+        self._library.remember_facts(recipe, [(self._rows[document], extract) for document, extract in extracts])
 
     @property
     def embedder(self) -> Embedder:
