@@ -44,6 +44,7 @@ PARTS: dict[str, dict[str, str]] = {
     "workflows": {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
         "chain-of-agents": "readthrough.agents.workflows.chain_of_agents:ChainOfAgents",
+        "full-context": "readthrough.agents.workflows.full_context:FullContext",
     },
 }
 

@@ -1,0 +1,108 @@
+"""Full context: the whole text in one prompt, where it fits the model's window.
+
+What the other workflows are measured against; for a text that fits it is also the simplest way to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+
+from readthrough.agents.answering import Reply
+from readthrough.agents.base import Question, Workflow, add_nodes, ledger
+from readthrough.agents.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated
+from readthrough.agents.pointers import cut, point, sentences
+from readthrough.agents.services import Services
+from readthrough.errors import PromptTooLongError
+from readthrough.types import Answer, Chunk, Cost
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+    from langgraph.runtime import Runtime
+
+MATERIAL = """Read this text.
+
+{text}"""
+
+# The question, the instructions around it and the chat template.
+_FRAME_TOKENS = 256
+
+
+class State(TypedDict, total=False):
+    """What travels between nodes: the reply's hash."""
+
+    question: str
+    choices: list[str] | None
+    reply: str
+
+
+@dataclass(frozen=True)
+class FullContext(Workflow):
+    """Reads the whole text in one prompt; a text that does not fit the model's window is an error.
+
+    Attributes:
+        answer_tokens: the most tokens of the answer.
+        quotes: the most sentences quoted as evidence.
+        abstain_below: the probability that the text states the answer, below which it is refused.
+    """
+
+    name: ClassVar[str] = "full-context"
+
+    answer_tokens: int = ANSWER_TOKENS
+    quotes: int = 3
+    abstain_below: float = 0.2
+
+    def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
+        """One node: answer."""
+        from langgraph.graph import END, START, StateGraph
+
+        graph = StateGraph(State, context_schema=Services)
+        add_nodes(graph, {"answer": self._answer})
+        graph.add_edge(START, "answer")
+        graph.add_edge("answer", END)
+        return graph.compile()
+
+    def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
+        """The reply with the sentences that hold most of it."""
+        reply = Reply.kept(services, state["reply"])
+        chunks = services.shelf.get(services.shelf.chunk_ids())
+        said = reply.text if question.choices is None else f"{question.text} {reply.text}"
+        pointers = [] if reply.abstained else point(question.text, said, sentences(chunks), self.quotes)
+        documents = {sentence.document: services.shelf.document(sentence.document) for sentence, _ in pointers}
+        read = [] if reply.abstained and reply.confidence is None else services.shelf.chunk_ids()
+        return reply.to_answer(question, cut(pointers, documents), ledger(services, read=read))
+
+    def estimate(self, question: Question, services: Services) -> Cost:
+        """The text once, and the questions about it."""
+        tokens = self._tokens(services)
+        asked = answer_cost(services, question, 0, self.answer_tokens // 8)
+        return Cost(asked.calls, tokens + asked.prompt_tokens, asked.completion_tokens)
+
+    def _tokens(self, services: Services) -> int:
+        tokens = sum(services.shelf.count_tokens(services.model).values())
+        room = services.model.window_tokens - self.answer_tokens - _FRAME_TOKENS
+        if tokens > room:
+            raise PromptTooLongError(
+                f"the text has {tokens} tokens, the window of {services.model.name} leaves {max(room, 0)} for it",
+                hint="use another workflow: retrieve finds passages, chain-of-agents reads all in parts",
+            )
+        return tokens
+
+    def _answer(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]:
+        services = runtime.context
+        self._tokens(services)
+        chunks = services.chunks(services.shelf.chunk_ids())
+        material = MATERIAL.format(text=_joined(chunks))
+        reply = answer_if_stated(services, material, Question.of(state), self.abstain_below, self.answer_tokens)
+        return {"reply": reply.keep(services)}
+
+
+def _joined(chunks: Sequence[Chunk]) -> str:
+    """The chunks' text, an empty line between two documents."""
+    parts: list[str] = []
+    for number, chunk in enumerate(chunks):
+        if number and chunk.document != chunks[number - 1].document:
+            parts.append("\n\n")
+        parts.append(chunk.text)
+    return "".join(parts).strip()
