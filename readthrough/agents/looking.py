@@ -9,6 +9,7 @@ supporting passages taken away (docs/log.md has the measurement).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from readthrough.agents.base import Question
@@ -48,26 +49,43 @@ class Look:
 
 def look(services: Services, material: str, question: Question, passages: int = 0) -> Look:
     """Look at material with `passages` numbered passages (0 where it has none)."""
-    asked = question.text if question.choices is None else " ".join([question.text, *question.choices])
-    requests = [Request.user(IS_STATED.format(material=material, question=asked))]
-    options = [["Yes", "No"]]
+    requests, options = [_is_stated(material, question)], [["Yes", "No"]]
     if passages:
-        requests.append(Request.user(WHICH_PASSAGE.format(material=material, question=asked), prefill="["))
+        prompt = WHICH_PASSAGE.format(material=material, question=_asked(question))
+        requests.append(Request.user(prompt, prefill="["))
         options.append([f"{number}]" for number in range(1, passages + 1)])
     stated, *where = services.choose(requests, options)
     probabilities = where[0].probabilities if where else ()
     return Look(
-        stated=_combine(services, material, question, stated.probabilities[0]),
+        stated=_combine(services, [material], question, [stated.probabilities[0]])[0],
         where=[probability / max(probabilities) for probability in probabilities],
     )
 
 
-def _combine(services: Services, material: str, question: Question, yes: float) -> float:
+def stated_each(services: Services, materials: Sequence[str], question: Question) -> list[float]:
+    """For each of several materials the probability that it states the answer; their calls go out together."""
+    requests = [_is_stated(material, question) for material in materials]
+    found = services.choose(requests, [["Yes", "No"]] * len(requests))
+    return _combine(services, materials, question, [choice.probabilities[0] for choice in found])
+
+
+def _is_stated(material: str, question: Question) -> Request:
+    return Request.user(IS_STATED.format(material=material, question=_asked(question)))
+
+
+def _asked(question: Question) -> str:
+    return question.text if question.choices is None else " ".join([question.text, *question.choices])
+
+
+def _combine(services: Services, materials: Sequence[str], question: Question, yes: Sequence[float]) -> list[float]:
     # Among given choices one is answered whatever is stated: the second sign would be computed for nothing.
-    if question.choices is not None or "logits" not in services.model.capabilities:
-        return yes
-    bounded = min(max(yes, 1e-4), 1 - 1e-4)
-    signs = {"yes": math.log(bounded / (1 - bounded)), "raised": raised(services, question.text, [material])[0]}
-    services.decide("is the answer stated?", **signs)
+    if question.choices is not None or "logits" not in services.model.capabilities or not materials:
+        return list(yes)
     bias = _BIASES.get(ALIASES.get(services.model.name, services.model.name), _BIAS)
-    return 1 / (1 + math.exp(-(bias + sum(_WEIGHTS[name] * value for name, value in signs.items()))))
+    found = []
+    for share, gain in zip(yes, raised(services, question.text, materials), strict=True):
+        bounded = min(max(share, 1e-4), 1 - 1e-4)
+        signs = {"yes": math.log(bounded / (1 - bounded)), "raised": gain}
+        services.decide("is the answer stated?", **signs)
+        found.append(1 / (1 + math.exp(-(bias + sum(_WEIGHTS[name] * value for name, value in signs.items())))))
+    return found
