@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, Settings, load_settings
-from readthrough.errors import UsageError
+from readthrough.errors import MissingPathError, UsageError
 from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, SkippedFile
 
 if TYPE_CHECKING:
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from readthrough.memory.shelf import Entry, Shelf
     from readthrough.models.base import ModelBackend
 
+CHECKPOINTS = "checkpoints.sqlite"
+"""The file in the home folder that holds the checkpoints of runs."""
+
 OnEvent = Callable[[Event], None]
 OnText = Callable[[str], None]
+OnApproval = Callable[[Mapping[str, Any]], bool]
 
 
 def read(
@@ -65,7 +69,54 @@ def read(
     except BaseException:
         library.close()
         raise
-    return Book(library, shelf, loaded.settings, model=backend, on_event=on_event)
+    return Book(library, shelf, loaded.settings, model=backend, on_event=on_event, paths=paths)
+
+
+def resume(
+    run: str,
+    on_text: OnText | None = None,
+    limits: Limits | None = None,
+    on_approval: OnApproval | None = None,
+    **overrides: Unpack[Overrides],
+) -> Answer:
+    """Go on with a run that was killed, interrupted, or ended by a budget: reads the same texts, opens the same model.
+
+    Args:
+        run: its id, or the beginning or end of it, or `last`.
+        on_text: hears the answer piece by piece as it is written.
+        limits: the most that the rest may take.
+        on_approval: is asked what the run was left with (see `Book.ask`).
+        overrides: settings that win over those that the run was asked with.
+
+    Raises:
+        UsageError: no such run, or the workflow, the model or the texts are not what they were then.
+        InputError: a text is not where it was.
+    """
+    with reopen(run, **overrides) as book:
+        return book.resume(run, on_text, limits, on_approval)
+
+
+def reopen(
+    run: str, stdin: bytes | None = None, on_event: OnEvent | None = None, **overrides: Unpack[Overrides]
+) -> Book:
+    """The texts of a run, read as they were for it; `stdin` is what was piped in then.
+
+    Raises:
+        UsageError: no such run, or it cannot be known what it read or asked.
+        InputError: a text is not where it was.
+    """
+    from readthrough.agents.recipe import reopening
+
+    runs = open_runs(load_settings(overrides).settings)
+    try:
+        again = reopening(runs.find(run), overrides, stdin is not None)
+    finally:
+        runs.close()
+    try:
+        return read(*again.paths, stdin=stdin, on_event=on_event, **again.overrides)
+    except MissingPathError as error:
+        hint = f"the run was asked in {again.folder}" if again.folder != str(Path.cwd()) else error.hint
+        raise MissingPathError(error.message, path=error.path, hint=hint) from error
 
 
 def open_library(settings: Settings, on_event: OnEvent | None = None) -> Library:
@@ -90,12 +141,14 @@ class Book:
         *,
         model: Any = None,
         on_event: OnEvent | None = None,
+        paths: Sequence[str | Path] = (),
     ) -> None:
         self._library = library
         self._shelf = shelf
         self._settings = settings
         self._given_model = model
         self._on_event = on_event
+        self._paths = [str(path) for path in paths]
         self._model: ModelBackend | None = None
         self._runs: RunLog | None = None
         self._lock = threading.Lock()
@@ -117,7 +170,10 @@ class Book:
             workflow: a name, or `{name: {option: value}}`; the settings' workflow where left out.
             on_text: hears the answer piece by piece as it is written.
             limits: the most that the answer may take; where it ends the run, `Answer.stopped` says so.
-            options: options of the workflow; an unknown one is an error.
+            options: options of the workflow; an unknown one is an error. Two are not the workflow's:
+                `checkpointer`, any LangGraph saver in place of the file in the home folder, and `on_approval`,
+                which is asked where `limits` want an approval: it gets a mapping with a `message`, and returns
+                whether to go on. Without it such a run stops there, and `resume` goes on with it.
 
         Raises:
             UsageError: the question is empty, or there are fewer than two choices.
@@ -127,18 +183,29 @@ class Book:
         from readthrough.agents.base import Question
         from readthrough.agents.running import run
 
+        checkpointer, on_approval = options.pop("checkpointer", None), options.pop("on_approval", None)
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
         flow = self._workflow(workflow, options)
-        with self._lock, self._checkpoints() as saver:  # one model, one answer at a time
-            return run(flow, asked, self._services(on_text, limits), saver, {"index": self._settings.index})
+        services = self._services(on_text, limits, on_approval)
+        with self._lock, self._checkpoints(checkpointer) as saver:  # one model, one answer at a time
+            return run(flow, asked, services, saver, self._to_keep())
 
-    def resume(self, run: str, on_text: OnText | None = None, limits: Limits | None = None) -> Answer:
+    def resume(
+        self,
+        run: str,
+        on_text: OnText | None = None,
+        limits: Limits | None = None,
+        on_approval: OnApproval | None = None,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+    ) -> Answer:
         """Go on with a run that was killed, interrupted, or ended by a budget; at most one step is repeated.
 
         Args:
             run: its id, or the beginning or end of it, or `last`.
             on_text: hears the answer piece by piece as it is written.
             limits: the most that the rest may take.
+            on_approval: is asked what the run was left with (see `ask`).
+            checkpointer: the saver that the run was asked with, where it was not the file in the home folder.
 
         Raises:
             UsageError: no such run, or the workflow, the model or these texts are not what they were then.
@@ -147,11 +214,12 @@ class Book:
         from readthrough.agents.running import resume
 
         found = self.runs.find(run)
-        if found.answer is not None and found.answer["stopped"] is None:
-            return Answer.from_dict(found.answer)
+        if found.state == "done":
+            return Answer.from_dict(found.answer or {})
         flow = self._workflow(found.recipe.get("workflow", found.workflow), {})
-        with self._lock, self._checkpoints() as saver:
-            services = self._services(on_text, limits, found.id)
+        services = self._services(on_text, limits, on_approval)
+        services.run = found.id
+        with self._lock, self._checkpoints(checkpointer) as saver:
             return resume(flow, Question(found.question, found.choices), services, saver)
 
     def estimate(
@@ -277,16 +345,28 @@ class Book:
         flow: Workflow = build("workflows", spec or self._settings.workflow, options, {"index": self._settings.index})
         return flow
 
-    def _services(self, on_text: OnText | None = None, limits: Limits | None = None, run: str = "") -> Services:
+    def _services(
+        self, on_text: OnText | None = None, limits: Limits | None = None, on_approval: OnApproval | None = None
+    ) -> Services:
         from readthrough.agents.budget import Budget
         from readthrough.agents.services import Services
 
-        return Services(self.model, self._shelf, self.runs, run, self._on_event, on_text, Budget(limits))
+        services = Services(self.model, self._shelf, self.runs, on_event=self._on_event, on_text=on_text)
+        services.budget, services.on_approval = Budget(limits), on_approval
+        return services
 
-    def _checkpoints(self) -> AbstractContextManager[BaseCheckpointSaver[Any]]:
+    def _checkpoints(
+        self, given: BaseCheckpointSaver[Any] | None = None
+    ) -> AbstractContextManager[BaseCheckpointSaver[Any]]:
         from readthrough.agents.checkpoints import open_saver
 
-        return open_saver(self._settings.home / "checkpoints.sqlite")
+        return nullcontext(given) if given is not None else open_saver(self._settings.home / CHECKPOINTS)
+
+    def _to_keep(self) -> dict[str, Any]:
+        """What `reopen` needs; a model that was handed over ready must be handed over again."""
+        from readthrough.agents.recipe import to_reopen
+
+        return to_reopen(self._settings, self._paths, self._given_model is not None)
 
 
 def open_runs(settings: Settings) -> RunLog:

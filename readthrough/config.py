@@ -28,6 +28,7 @@ LOCAL_FILE = "readthrough.yaml"
 Spec = str | dict[str, dict[str, Any] | None]
 """A part by name, or `{name: {field: value}}`."""
 
+_LOGIN = re.compile(r"(https?://)[^/@\s]*@")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
@@ -48,6 +49,11 @@ class Settings(BaseModel):
     window_tokens: int | None = Field(None, gt=0, description="window of the model, where it cannot be found out")
     size_limit_bytes: int = Field(20 * 1024**3, gt=0, description="size the library is pruned to")
 
+    def to_keep(self) -> dict[str, Any]:
+        """What must be set again to open the same texts and model later, as plain values; never a key or password."""
+        kept = self.model_dump(mode="json", exclude={"workflow", "home", "size_limit_bytes"}, exclude_none=True)
+        return {name: _without_secrets(value) for name, value in kept.items()}
+
     @field_validator("home", mode="after")
     @classmethod
     def _expand(cls, home: Path) -> Path:
@@ -57,6 +63,14 @@ class Settings(BaseModel):
     @classmethod
     def _size(cls, value: object) -> object:
         return parse_size_bytes(value) if isinstance(value, str) else value
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return _LOGIN.sub(r"\1", value)
+    if isinstance(value, dict):
+        return {name: _without_secrets(inner) for name, inner in value.items() if "key" not in str(name).lower()}
+    return value
 
 
 class Overrides(TypedDict, total=False):

@@ -271,6 +271,11 @@ class Answer:
     plan: str = "dense"
     run: str = ""
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a budget or an open approval ended the run, so that it can go on."""
+        return can_go_on(self.stopped)
+
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON-ready values, in the documented order of keys."""
         values = {"schema": SCHEMA_VERSION, **asdict(self)}
@@ -303,6 +308,11 @@ class Answer:
         )
         confidence = "" if self.confidence is None else f" <small>(confidence {self.confidence:.2f})</small>"
         return f"<div><p><b>{escape(self.answer)}</b>{confidence}</p><ol>{rows}</ol></div>"
+
+
+def can_go_on(stopped: str | None) -> bool:
+    """Whether a run that ended so (`Answer.stopped`) can go on; one whose reply was cut, or refused, cannot."""
+    return stopped is not None and stopped.startswith(("max_", "approve_"))
 
 
 def place(item: Evidence) -> str:

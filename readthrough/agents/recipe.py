@@ -6,12 +6,18 @@ import hashlib
 import inspect
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import readthrough
+from readthrough.errors import UsageError
 
 if TYPE_CHECKING:
     from readthrough.agents.base import Workflow
+    from readthrough.config import Overrides, Settings
+    from readthrough.memory.runs import Run
     from readthrough.memory.shelf import Shelf
     from readthrough.models.base import ModelBackend
 
@@ -23,6 +29,15 @@ _WHAT = {
     "documents": "the documents",
     "chunks": "the library, where the documents were indexed anew",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Reopening:
+    """How to read the texts of a run again, and the folder that its paths start from."""
+
+    paths: tuple[str, ...]
+    overrides: Overrides
+    folder: str
 
 
 def recipe(workflow: Workflow, model: ModelBackend, shelf: Shelf) -> dict[str, Any]:
@@ -54,6 +69,38 @@ def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         else:
             found.append(what)
     return found
+
+
+def to_reopen(settings: Settings, paths: Sequence[str], ready: bool) -> dict[str, Any]:
+    """What to keep beside a recipe, so that the same texts can be read again by the same model; never a key.
+
+    `ready`: the model was handed over as an object, and must be handed over again.
+    """
+    kept = settings.to_keep()
+    if ready:
+        del kept["model"]
+    return {**kept, "paths": list(paths), "folder": str(Path.cwd())}
+
+
+def reopening(run: Run, overrides: Overrides, piped: bool) -> Reopening:
+    """How to read the texts of a run again; `overrides` win over what was kept. `piped`: standard input is there.
+
+    Raises:
+        UsageError: what is needed was not kept, or must be given again.
+    """
+    kept = dict(run.recipe.get("settings", {}))
+    paths, folder = kept.pop("paths", None), kept.pop("folder", "")
+    given = {**kept, **{name: value for name, value in overrides.items() if value is not None}}
+    if not paths:
+        raise UsageError(f"run {run.id} does not say what it read", hint="read it again, and call `Book.resume`")
+    if "model" not in given:
+        raise UsageError(
+            f"run {run.id} was asked of a model that was handed over ready ({run.model})",
+            hint="hand it over again: resume(run, model=...)",
+        )
+    if "-" in paths and not piped:
+        raise UsageError(f"run {run.id} read standard input", hint="pipe the same text in again")
+    return Reopening(tuple(paths), cast("Overrides", given), folder)
 
 
 def _graph_hash(workflow: Workflow) -> str:

@@ -63,6 +63,10 @@ def resume(workflow: Workflow, question: Question, services: Services, saver: Ba
             hint="ask the question again",
         )
     with services.runs.hold(found.id):
+        if services.runs.steps(found.id) and saver.get_tuple(_thread(found.id)) is None:
+            raise UsageError(
+                f"run {found.id} has no checkpoints here", hint="hand over the checkpointer that it was asked with"
+            )
         return _go_on(workflow, question, services, saver)
 
 
@@ -119,14 +123,14 @@ def _invoke(
     """The last state, and what ended the run before its end: a budget, or a question that nobody answered."""
     chunks = len(services.shelf.chunk_ids())
     config: RunnableConfig = {
-        "configurable": {"thread_id": services.run},
+        **_thread(services.run),
         "recursion_limit": _MORE_STEPS + _STEPS_A_CHUNK * chunks,
     }
     state = _saved(graph, config)
     given: Any = None if state else question.to_state()
     durability: Literal["sync"] | None = "sync" if graph.checkpointer else None
     while True:
-        stream = graph.stream(
+        stream: Any = graph.stream(
             given, config, context=services, stream_mode="values", durability=durability, subgraphs=True
         )
         try:
@@ -141,6 +145,10 @@ def _invoke(
         given = _decision(asked[0].value, services)
         if given is None:
             return state, str(asked[0].value["stopped"])
+
+
+def _thread(run: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": run}}
 
 
 def _saved(graph: CompiledStateGraph[Any, Services, Any, Any], config: RunnableConfig) -> dict[str, Any]:

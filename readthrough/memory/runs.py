@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from readthrough.errors import LibraryError, UsageError
 from readthrough.memory.database import BUSY_SECONDS, guard
 from readthrough.memory.schema import migrate
-from readthrough.types import Usage
+from readthrough.types import Usage, can_go_on
 
 _TABLES = (
     """CREATE TABLE runs (
@@ -50,6 +50,13 @@ class Run:
     model: str
     recipe: dict[str, Any]
     answer: dict[str, Any] | None
+
+    @property
+    def state(self) -> Literal["done", "stopped", "open"]:
+        """Whether it has its answer, was stopped and can go on, or has none: it is at work, or was killed."""
+        if self.answer is None:
+            return "open"
+        return "stopped" if can_go_on(self.answer["stopped"]) else "done"
 
 
 @dataclass(frozen=True, slots=True)
