@@ -44,6 +44,8 @@ PARTS: dict[str, dict[str, str]] = {
     "workflows": {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
         "chain-of-agents": "readthrough.agents.workflows.chain_of_agents:ChainOfAgents",
+        "iterative-summary": "readthrough.agents.workflows.iterative_summary:IterativeSummary",
+        "map-reduce": "readthrough.agents.workflows.map_reduce:MapReduce",
         "full-context": "readthrough.agents.workflows.full_context:FullContext",
     },
 }

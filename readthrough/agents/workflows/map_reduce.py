@@ -1,0 +1,347 @@
+"""Map-reduce with confidence: every part of the text is read alone, and a reply is made from what the parts say.
+
+Source: Zhou et al., "LLMxMapReduce: Simplified Long-Sequence Processing using Large Language Models", arXiv
+2410.09342, and the authors' code (thunlp/LLMxMapReduce, version 1): chunks of 3,900 tokens are mapped to extracted
+information, rationale, answer and confidence (0 to 5, with scored examples in the prompt); chunks with no information
+are dropped; what is left is collapsed while it is over budget, then reduced, weighed by confidence.
+
+Differs from the paper: with `confidence="scored"` (the default) a part is a short extraction; how probable it is that
+it states the answer is scored by logits, as is whether a window is worth an extraction. `confidence="written"` is the
+paper's form. In both, windows are evened out and cut at passage borders, and evidence pointers are found at map time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+
+from readthrough.agents.answering import NOT_STATED, Reply
+from readthrough.agents.base import Question, Workflow, add_nodes, ledger
+from readthrough.agents.concluding import ANSWER_TOKENS, Span, answer_cost, answer_if_stated, carry, quotes_for
+from readthrough.agents.forms import fill
+from readthrough.agents.looking import stated_each
+from readthrough.agents.passages import as_data, numbered, windows, within_budget
+from readthrough.agents.services import Services
+from readthrough.errors import PromptTooLongError
+from readthrough.models.base import Request
+from readthrough.types import Answer, Chunk, Cost, Event
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+    from langgraph.runtime import Runtime
+
+EXTRACT = """{text}
+
+This is one part of a longer text. A question about the whole text: {question}
+Write down, as briefly as possible, everything in this part that helps to answer the question: each name, number and \
+fact, in the words of the text. Write nothing else:"""
+
+MAP = """{text}
+
+This is one part of a longer text. A question about the whole text: {question}
+
+Fill in:
+information: what this part says that helps to answer the question, or NO INFORMATION.
+rationale: how the answer follows from it.
+answer: the answer as far as this part gives it, or NO INFORMATION.
+confidence: from 0 to 5, how sure the answer is from this part alone.
+
+Examples of confidence, for the question "In which year was the bridge built?":
+"The bridge was built in 1911." answer 1911, confidence 5.
+"The bridge was opened two years before the war." answer: two years before the war, confidence 3.
+"The bridge is older than the station." answer: before the station, confidence 1.
+"The bridge is long." answer NO INFORMATION, confidence 0."""
+
+COLLAPSE = """{parts}
+
+These notes were taken from consecutive parts of a longer text, to answer this question: {question}
+Put them together into one shorter note. Keep every name, number and fact that helps to answer the question, each \
+once; where notes contradict each other keep what is surer. Write nothing else:"""
+
+REDUCE = """A long text was read in parts. These notes say what the parts hold about the question, each with how sure \
+it is (0 to 1). The parts follow each other; several may speak of the same thing.
+
+{parts}"""
+
+NO_INFORMATION = "NO INFORMATION"
+
+_TEMPLATE_TOKENS = 64
+# What was seen of models that are not asked for a length: most extractions are much shorter than the limit.
+_PART_RATIO = 0.5
+# A written form has several fields.
+_FORM = 4
+# Notes are put together into one of at most a fifth of the room, so that a prompt holds four of these.
+_SHRINK = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one window, or several, say: a text, how sure it is (0 to 1), and the places that it stands on."""
+
+    text: str
+    confidence: float
+    spans: Sequence[Span]
+
+
+class State(TypedDict, total=False):
+    """What travels between nodes: the plan's hash, windows read, the parts' hash, the next node, the reply's hash.
+
+    `parts` is the newest link of a chain: each holds the parts of one step, and the hash of the link before it.
+    """
+
+    question: str
+    choices: list[str] | None
+    plan: str
+    at: int
+    parts: str | None
+    next: str
+    reply: str
+
+
+@dataclass(frozen=True)
+class MapReduce(Workflow):
+    """Reads every part alone, in parallel, and answers from what all of them say, weighed by confidence (2410.09342).
+
+    Attributes:
+        window_tokens: the most tokens of text in a prompt: of a window, and of notes that are put together.
+        part_tokens: the most tokens of the note on a window.
+        parallel: how many windows are read in one step.
+        confidence: `scored` by logits, or `written` by the model (0 to 5); without logits it is written.
+        skip_below: the probability that a window states the answer, below which nothing is written about it.
+        drop_below: the confidence below which a note is dropped.
+        pointers: the most evidence pointers of a note.
+        abstain_below: the probability that the notes state the answer, below which the answer is refused.
+    """
+
+    name: ClassVar[str] = "map-reduce"
+
+    window_tokens: int = 3900
+    part_tokens: int = 96
+    parallel: int = 8
+    confidence: Literal["scored", "written"] = "scored"
+    skip_below: float = 0.05
+    drop_below: float = 0.1
+    pointers: int = 6
+    abstain_below: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("window_tokens", "part_tokens", "parallel", "pointers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+
+    def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
+        """Nodes: plan (the windows), map (a batch of windows a step), collapse (while over budget), reduce."""
+        from langgraph.graph import END, START, StateGraph
+
+        graph = StateGraph(State, context_schema=Services)
+        nodes = {"plan": self._plan, "map": self._map, "collapse": self._collapse, "reduce": self._reduce}
+        add_nodes(graph, nodes)
+        graph.add_edge(START, "plan")
+        graph.add_edge("plan", "map")
+        graph.add_conditional_edges("map", _next, ["map", "collapse", "reduce"])
+        graph.add_conditional_edges("collapse", _next, ["collapse", "reduce"])
+        graph.add_edge("reduce", END)
+        return graph.compile()
+
+    def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
+        """The reply with the quotes that stand for it, out of the places that the notes stand on."""
+        reply = Reply.kept(services, state["reply"])
+        done = services.get_json(state["plan"])[: state["at"]] if "plan" in state else []
+        coverage = ledger(services, read=[chunk for window in done for chunk in window])
+        spans = [span for part in _parts(services, state.get("parts")) for span in part.spans]
+        return reply.to_answer(question, quotes_for(services, question, reply, spans), coverage)
+
+    def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
+        """An answer from the surest of the notes so far."""
+        return self._reply(state, services) if state.get("at") else super().finish_early(state, services)
+
+    def last_step(self, question: Question, services: Services) -> Cost:
+        """The reply's calls over as many notes as fit."""
+        return answer_cost(services, question, self._notes_room(question, services), self.part_tokens)
+
+    def estimate(self, question: Question, services: Services) -> Cost:
+        """Every window once, its note, and the reply. Scoring a window reads nothing again but the question."""
+        count = len(self._windows(question, services))
+        text = sum(services.shelf.count_tokens(services.model).values())
+        frame = services.model.count_tokens([self._ask(question)])[0] + _TEMPLATE_TOKENS
+        calls_a_window = 5 if self._scored(services) else 1
+        written = int(count * self.part_tokens * _PART_RATIO)
+        last = answer_cost(services, question, min(self._notes_room(question, services), written), self.part_tokens)
+        return Cost(
+            calls=count * calls_a_window + last.calls,
+            prompt_tokens=text + count * calls_a_window * frame + last.prompt_tokens,
+            completion_tokens=written + last.completion_tokens,
+        )
+
+    def _scored(self, services: Services) -> bool:
+        return self.confidence == "scored" and "logits" in services.model.capabilities
+
+    def _ask(self, question: Question, text: str = "", prompt: str = EXTRACT) -> str:
+        options = "" if question.choices is None else f" ({'; '.join(question.choices)})"
+        return prompt.format(text=text, question=question.text + options)
+
+    def _room(self, question: Question, services: Services) -> int:
+        """Tokens of text that a prompt has room for beside what is written."""
+        written = self.part_tokens if self._scored(services) else _FORM * self.part_tokens
+        frame = max(services.model.count_tokens([self._ask(question, prompt=prompt) for prompt in (EXTRACT, MAP)]))
+        return min(self.window_tokens, services.model.window_tokens - frame - written - _TEMPLATE_TOKENS)
+
+    def _notes_room(self, question: Question, services: Services) -> int:
+        """Tokens of notes that a prompt has room for beside the note, or the answer, that is made of them."""
+        room = self._room(question, services)
+        return min(room - room // _SHRINK, services.model.window_tokens - ANSWER_TOKENS - 2 * _TEMPLATE_TOKENS)
+
+    def _windows(self, question: Question, services: Services) -> list[list[int]]:
+        tokens = services.shelf.count_tokens(services.model)
+        room = self._room(question, services)
+        if room < max(tokens.values(), default=0) or self._notes_room(question, services) < 2 * self.part_tokens:
+            raise PromptTooLongError(
+                f"a window of {min(self.window_tokens, services.model.window_tokens)} tokens has no room for the text",
+                hint="set fewer part_tokens or more window_tokens, or use a model with a larger window",
+            )
+        return windows(services.shelf.chunk_ids(), tokens, room)
+
+    def _plan(self, state: State, runtime: Runtime[Services]) -> State:
+        services = runtime.context
+        plan = self._windows(Question.of(state), services)
+        return {"plan": services.put_json(plan), "at": 0, "parts": None, "next": "map"}
+
+    def _map(self, state: State, runtime: Runtime[Services]) -> State:
+        """Read a batch of windows; after the last, bring the parts of all steps together."""
+        services, question = runtime.context, Question.of(state)
+        plan = services.get_json(state["plan"])
+        batch = plan[state["at"] : state["at"] + self.parallel]
+        chunks = services.chunks([chunk for window in batch for chunk in window])
+        read: list[list[Chunk]] = []
+        for window in batch:
+            read.append(chunks[: len(window)])
+            chunks = chunks[len(window) :]
+        parts = self._noted(services, question, read)
+        at = state["at"] + len(batch)
+        services.emit(Event("read", at, len(plan), "windows"))
+        linked = _link(services, parts, state["parts"])
+        if at < len(plan):
+            return {"at": at, "parts": linked, "next": "map"}
+        every = _parts(services, linked)
+        return {"at": at, "parts": _link(services, every), "next": self._after(services, question, every)}
+
+    def _noted(self, services: Services, question: Question, read: Sequence[Sequence[Chunk]]) -> list[Part]:
+        texts = [as_data("".join(chunk.text for chunk in chunks).strip()) for chunks in read]
+        if not self._scored(services):
+            return self._written(services, [self._ask(question, text, MAP) for text in texts], question, read)
+        stated = stated_each(services, texts, question)
+        worth = [place for place, share in enumerate(stated) if share >= self.skip_below]
+        requests = [Request.user(self._ask(question, texts[place]), max_tokens=self.part_tokens) for place in worth]
+        notes = [completion.text.strip() for completion in services.complete(requests)]
+        said = [(place, note) for place, note in zip(worth, notes, strict=True) if note]
+        sure = stated_each(services, [as_data(note) for _, note in said], question)
+        return [
+            Part(note, round(share, 4), carry(services, question.text, note, [], read[place], self.pointers))
+            for (place, note), share in zip(said, sure, strict=True)
+            if share >= self.drop_below
+        ]
+
+    def _written(
+        self, services: Services, prompts: Sequence[str], question: Question, read: Sequence[Sequence[Chunk]]
+    ) -> list[Part]:
+        """The paper's form: information, rationale, answer and confidence as the model writes them."""
+        schema = _form(self.part_tokens)
+        forms = fill(
+            services, [Request.user(each, max_tokens=_FORM * self.part_tokens, schema=schema) for each in prompts]
+        )
+        parts = []
+        for form, chunks in zip(forms, read, strict=True):
+            said = [form[key].strip() for key in ("information", "rationale", "answer")]
+            sure = form["confidence"] / 5
+            if not said[0] or NO_INFORMATION in (said[0].upper(), said[2].upper()) or sure < self.drop_below:
+                continue
+            note = " ".join(filter(None, said))
+            parts.append(Part(note, sure, carry(services, question.text, note, [], chunks, self.pointers)))
+        return parts
+
+    def _after(self, services: Services, question: Question, parts: Sequence[Part]) -> str:
+        """What follows notes on the whole text: `reduce` where they fit a prompt."""
+        fit = len(parts) <= 1 or sum(_lengths(services, parts)) <= self._notes_room(question, services)
+        return "reduce" if fit else "collapse"
+
+    def _collapse(self, state: State, runtime: Runtime[Services]) -> State:
+        """One round: consecutive notes are put together, two or more each time, so that rounds come to an end."""
+        services, question = runtime.context, Question.of(state)
+        parts = _parts(services, state["parts"])
+        lengths = _lengths(services, parts)
+        room = max(self._notes_room(question, services), 2 * max(lengths))
+        groups = [[parts[at] for at in group] for group in windows(range(len(parts)), dict(enumerate(lengths)), room)]
+        asked = [COLLAPSE.format(parts=_shown(group), question=question.text) for group in groups if len(group) > 1]
+        completions = services.complete([Request.user(each, max_tokens=room // _SHRINK) for each in asked])
+        texts = iter(completion.text.strip() for completion in completions)
+        shorter = [
+            group[0] if len(group) == 1 else self._merge(services, question, group, next(texts)) for group in groups
+        ]
+        services.emit(Event("collapse", len(shorter), len(parts), "notes"))
+        return {"parts": _link(services, shorter), "next": self._after(services, question, shorter)}
+
+    def _merge(self, services: Services, question: Question, group: Sequence[Part], written: str) -> Part:
+        """Several notes as the one that was written of them; the surest where nothing was."""
+        surest = max(group, key=lambda part: part.confidence)
+        if not written:
+            return surest
+        spans = [span for part in group for span in part.spans]
+        return Part(written, surest.confidence, carry(services, question.text, written, spans, [], 2 * self.pointers))
+
+    def _reduce(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]:
+        return self._reply(state, runtime.context)
+
+    def _reply(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
+        question = Question.of(state)
+        parts = _parts(services, state["parts"])
+        surest = sorted(range(len(parts)), key=lambda place: -parts[place].confidence)
+        lengths = dict(enumerate(_lengths(services, parts)))
+        kept = sorted(within_budget(surest, lengths, self._notes_room(question, services)))
+        if not kept and question.choices is None:
+            return {"reply": Reply(NOT_STATED, abstained=True).keep(services)}
+        material = REDUCE.format(parts=_shown([parts[place] for place in kept]) or NO_INFORMATION)
+        return {"reply": answer_if_stated(services, material, question, self.abstain_below).keep(services)}
+
+
+def _next(state: State) -> str:
+    return state["next"]
+
+
+def _shown(parts: Sequence[Part]) -> str:
+    return numbered(f"({part.confidence:.2f}) {part.text}" for part in parts)
+
+
+def _lengths(services: Services, parts: Sequence[Part]) -> list[int]:
+    """The tokens of notes as they stand in a prompt."""
+    return services.model.count_tokens([f"{_shown([part])}\n\n" for part in parts])
+
+
+def _link(services: Services, parts: Sequence[Part], before: str | None = None) -> str:
+    return services.put_json({"before": before, "parts": [asdict(part) for part in parts]})
+
+
+def _parts(services: Services, link: str | None) -> list[Part]:
+    """The notes of a link and of those before it, in the order in which they were read."""
+    links = []
+    while link is not None:
+        held = json.loads(services.get(link))
+        links.append([Part(**part) for part in held["parts"]])
+        link = held["before"]
+    return [part for parts in reversed(links) for part in parts]
+
+
+def _form(most_characters: int) -> dict[str, Any]:
+    text = {"type": "string", "maxLength": most_characters}
+    return {
+        "type": "object",
+        "properties": {
+            "information": text,
+            "rationale": text,
+            "answer": text,
+            "confidence": {"type": "integer", "minimum": 0, "maximum": 5},
+        },
+        "required": ["information", "rationale", "answer", "confidence"],
+        "additionalProperties": False,
+    }
