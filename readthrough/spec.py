@@ -12,6 +12,16 @@ from readthrough.catalogue import find, unknown
 from readthrough.errors import ConfigError
 
 
+class OptionError(ConfigError):
+    """An option's value does not fit; `keys` lead to it."""
+
+    def __init__(
+        self, message: str, *, path: str | None = None, hint: str | None = None, keys: tuple[str | int, ...] = ()
+    ) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.keys = keys
+
+
 def split(spec: object, what: str = "part") -> tuple[str, dict[str, Any]]:
     """The name and the options of a spec.
 
@@ -36,7 +46,7 @@ def build(
 
     Raises:
         UnknownNameError: no such part, or it has no such option; the message names the nearest.
-        ConfigError: an option's value does not fit.
+        OptionError: an option's value does not fit.
     """
     what = point.removesuffix("s")
     name, values = split(spec, what)
@@ -53,4 +63,4 @@ def build(
         first = error.errors()[0]
         where = ".".join(str(key) for key in (name, *first["loc"]))
         message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        raise ConfigError(f"{where} = {first['input']!r:.80}: {message}") from error
+        raise OptionError(f"{where} = {first['input']!r:.80}: {message}", keys=first["loc"]) from error

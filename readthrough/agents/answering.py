@@ -11,26 +11,33 @@ import math
 from dataclasses import asdict, dataclass
 
 from readthrough.agents.base import Question
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.queries import wants_explanation
 from readthrough.agents.services import Services
 from readthrough.models.base import Choice, Request
 from readthrough.types import Answer, Coverage, Evidence
 
-MULTIPLE_CHOICE = """{material}
+MULTIPLE_CHOICE = Prompt(
+    """{material}
 
 Question: {question}
 {options}
 Answer with the letter of the right choice."""
+)
 
-SHORT_ANSWER = """{material}
+SHORT_ANSWER = Prompt(
+    """{material}
 
 Question: {question}
 Answer the question from the text above, in as few words as possible."""
+)
 
-EXPLANATION = """{material}
+EXPLANATION = Prompt(
+    """{material}
 
 Question: {question}
 Answer the question from the text above."""
+)
 
 NOT_STATED = "The text does not say."
 NOT_REACHED = "The budget ended before an answer was found."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from readthrough.agents.services import Services
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MOST_CHOICES = 26
 """Options are named by the letters A to Z."""
+
+_STEPS_A_CHUNK = 8
+_MORE_STEPS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Workflow(ABC):
-    """A way to answer a question. `name` is its name in the catalogue."""
+    """A way to answer a question. `name` is its name in the catalogue.
+
+    Attributes:
+        prompts: texts in place of prompts, by the name of each (see `readthrough.agents.prompts`).
+    """
 
     name: ClassVar[str]
+
+    prompts: Mapping[str, str] = field(default_factory=dict, kw_only=True, hash=False)
 
     @abstractmethod
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
@@ -91,6 +100,14 @@ class Workflow(ABC):
             UsageError: this workflow cannot say.
         """
         raise UsageError(f"{self.name} cannot say what it will take", hint="leave out --dry-run")
+
+    def most_steps(self, chunks: int) -> int:
+        """More steps than a run over `chunks` chunks can take; only a mistake in a graph would pass it."""
+        return _MORE_STEPS + _STEPS_A_CHUNK * chunks
+
+    def sources(self) -> tuple[str, ...]:
+        """The modules whose source a run depends on: one that has changed does not resume it."""
+        return (type(self).__module__,)
 
     def options(self) -> dict[str, Any]:
         """The options as plain values."""

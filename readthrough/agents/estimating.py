@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from readthrough.agents.prompts import replaced, replacements
 from readthrough.models.base import ModelBackend, Request
 from readthrough.types import Cost
 
@@ -63,7 +64,8 @@ def estimate(workflow: Workflow, question: Question, services: Services, rates: 
     Raises:
         UsageError: the workflow cannot say.
     """
-    cost = workflow.estimate(question, services)
+    with replaced(replacements(workflow)):
+        cost = workflow.estimate(question, services)
     written = _written_a_call(services.runs, workflow.name, services.model.name)
     if written is not None:
         cost = replace(cost, completion_tokens=round(written * cost.calls))

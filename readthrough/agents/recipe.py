@@ -104,11 +104,11 @@ def reopening(run: Run, overrides: Overrides, piped: bool) -> Reopening:
 
 
 def _graph_hash(workflow: Workflow) -> str:
-    """Of the graph's nodes and edges, and of the module that holds its prompts and nodes."""
+    """Of the graph's nodes and edges, and of the modules that hold its prompts and nodes."""
     drawn = workflow.build().get_graph()
     edges = sorted((edge.source, edge.target, bool(edge.conditional)) for edge in drawn.edges)
-    module = sys.modules[type(workflow).__module__]
-    return _hash([sorted(drawn.nodes), edges, inspect.getsource(module)])
+    sources = [inspect.getsource(sys.modules[module]) for module in workflow.sources()]
+    return _hash([sorted(drawn.nodes), edges, *sources])
 
 
 def _plain(value: Any) -> Any:

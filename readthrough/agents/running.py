@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from readthrough.agents.answering import NOT_REACHED, Reply
+from readthrough.agents.prompts import replaced, replacements
 from readthrough.agents.recipe import changes, recipe
 from readthrough.errors import BudgetError, UsageError
 from readthrough.types import Answer, Usage
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 NOT_ACCEPTED = "The answer was not accepted."
 
-_STEPS_A_CHUNK = 8
-_MORE_STEPS = 1_000
 _ASKED = "__interrupt__"
 """LangGraph's key of what a graph asks."""
 
@@ -76,8 +75,9 @@ def _go_on(
     started = time.perf_counter()
     before = sum((replace(step.usage, seconds=step.seconds) for step in services.runs.steps(services.run)), Usage())
     services.budget.hold(workflow.last_step(question, services))
-    state, stopped = _invoke(workflow, _compiled(workflow, services, saver), question, services)
-    answer = _answer(workflow, state, question, services)
+    with replaced(replacements(workflow)):
+        state, stopped = _invoke(workflow, _compiled(workflow, services, saver), question, services)
+        answer = _answer(workflow, state, question, services)
     usage = before + services.budget.spent
     answer = replace(
         answer,
@@ -124,7 +124,7 @@ def _invoke(
     chunks = len(services.shelf.chunk_ids())
     config: RunnableConfig = {
         **_thread(services.run),
-        "recursion_limit": _MORE_STEPS + _STEPS_A_CHUNK * chunks,
+        "recursion_limit": workflow.most_steps(chunks),
     }
     state = _saved(graph, config)
     given: Any = None if state else question.to_state()

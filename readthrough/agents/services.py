@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from readthrough.agents.budget import Budget
+from readthrough.config import Spec
+from readthrough.errors import UsageError
 from readthrough.memory.runs import RunLog, Step
 from readthrough.models.base import Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.types import Chunk, Event, Usage
@@ -47,9 +49,22 @@ class Services:
     on_event: Callable[[Event], None] | None = None
     on_text: Callable[[str], None] | None = None
     budget: Budget = field(default_factory=Budget)
+    open_model: Callable[[Spec], ModelBackend] | None = None
     on_approval: Callable[[Mapping[str, Any]], bool] | None = None
     _values: dict[str, Any] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def using(self, model: Spec | None) -> Services:
+        """The same services with another model, which counts into the same budget; None keeps this one.
+
+        Raises:
+            UsageError: nobody said how to open models.
+        """
+        if model is None:
+            return self
+        if self.open_model is None:
+            raise UsageError(f"the model {model!r} cannot be opened here", hint="give Services open_model")
+        return replace(self, model=self.open_model(model))
 
     @property
     def usage(self) -> Usage:
@@ -118,7 +133,7 @@ class Services:
             self._values[digest] = json.loads(self.get(digest))
         return self._values[digest]
 
-    def decide(self, what: str, **signs: float) -> None:
+    def decide(self, what: str, /, **signs: float) -> None:
         """Note a decision that was not a choice between options: the signs it was made of."""
         step = _STEP.get()
         if step is not None:

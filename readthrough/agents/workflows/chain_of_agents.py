@@ -21,6 +21,7 @@ from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
 from readthrough.agents.looking import look
 from readthrough.agents.passages import as_data, windows
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
 
-WORKER = """{chunk}
+WORKER = Prompt(
+    """{chunk}
 
 Here is the summary of the previous source text: {message}
 
@@ -39,11 +41,14 @@ Question: {question}
 You need to read the current source text and the summary of the previous source text (if any) and write a summary \
 that includes them both. Later, this summary will be used by other agents to answer the question. So please write \
 a summary that includes the evidence for answering the question:"""
+)
 
-MANAGER = """The following is given. However, the source text is too long and has been summarized. You need to answer \
+MANAGER = Prompt(
+    """The following is given. However, the source text is too long and has been summarized. You need to answer \
 based on the summary:
 
 {message}"""
+)
 
 NOTHING_YET = "(nothing yet)"
 

@@ -22,6 +22,7 @@ from readthrough.agents.passages import in_reading_order, numbered, unwrap, with
 from readthrough.agents.pointers import Sentence, point, sentences
 from readthrough.agents.queries import wants_quote, without_instruction
 from readthrough.agents.quoting import best_sentences
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.types import Answer, Chunk, Cost, Event, Evidence
@@ -29,9 +30,11 @@ from readthrough.types import Answer, Chunk, Cost, Event, Evidence
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-MATERIAL = """Read these passages.
+MATERIAL = Prompt(
+    """Read these passages.
 
 {passages}"""
+)
 
 
 # What instructions and the chat template take, how long a short answer gets, how many sentences a chunk has.

@@ -1,0 +1,1 @@
+"""Nodes of the graphs that users write: one file a node."""

@@ -1,0 +1,69 @@
+"""Weigh the passages by the question's likelihood, and keep the best.
+
+Source: Sachan et al., "Improving Passage Retrieval with Zero-Shot Question Generation", arXiv 2204.07496.
+
+Differs from the paper: the question's own likelihood is taken off, so that weights of different questions compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from readthrough.agents.base import Question
+from readthrough.agents.finding import weigh
+from readthrough.agents.looking import IS_STATED
+from readthrough.agents.nodes.base import AskingNode
+from readthrough.agents.nodes.covering import cover
+from readthrough.agents.passages import unwrap
+from readthrough.agents.services import Services
+from readthrough.models.base import Request
+from readthrough.types import Cost
+
+_FRAME_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class WeighNode(AskingNode):
+    """Keeps the passages that raise the question most.
+
+    Attributes:
+        keep: how many.
+    """
+
+    needs: ClassVar[tuple[tuple[str, ...], ...]] = (("passages",),)
+
+    keep: int = 6
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError("at least one passage must be kept")
+
+    def work(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
+        """Weigh, rank, keep; the rest is skipped."""
+        passages = state["passages"]
+        if not passages:
+            return {}
+        weights = self._weights(state["question"], passages, services)
+        ranked = sorted(passages, key=lambda chunk: -weights[chunk])
+        services.decide("weights", **{str(chunk): weights[chunk] for chunk in ranked})
+        dropped = ranked[self.keep :]
+        update: dict[str, Any] = {"passages": ranked[: self.keep]}
+        return {**update, "covered": cover(state, services, "skipped", dropped)} if dropped else update
+
+    def cost(self, question: Question, services: Services) -> Cost:
+        """A call a chunk, of as many chunks as are kept twice over."""
+        tokens = services.shelf.count_tokens(services.model)
+        asked = services.model.count_tokens([question.text])[0] + _FRAME_TOKENS
+        calls = min(2 * self.keep, len(tokens))
+        return Cost(calls=calls + 1, prompt_tokens=calls * (sum(tokens.values()) // max(1, len(tokens)) + asked))
+
+    def _weights(self, question: str, passages: Sequence[int], services: Services) -> Mapping[int, float]:
+        if "logits" in services.model.capabilities:
+            return weigh(services, question, passages)
+        # Without logits a vote a passage: those of one vote stay in the order they were found in.
+        texts = [unwrap(chunk.text) for chunk in services.shelf.get(list(passages))]
+        requests = [Request.user(IS_STATED.format(material=text, question=question)) for text in texts]
+        votes = services.choose(requests, [["Yes", "No"]] * len(requests))
+        return {chunk: vote.probabilities[0] for chunk, vote in zip(passages, votes, strict=True)}
