@@ -196,6 +196,14 @@ class Cost:
         """Prompts and replies together."""
         return self.prompt_tokens + self.completion_tokens
 
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.seconds + other.seconds,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:

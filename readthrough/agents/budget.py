@@ -75,6 +75,24 @@ class Budget:
                     f"the budget of {limit:g} {name} is spent", hint=f"raise max_{name}", budget=f"max_{name}={limit:g}"
                 )
 
+    def fitting(self, calls: int, each: Cost) -> int:
+        """How many of `calls` calls that go out together fit what is left; 1 at least: `admit` says where none does.
+
+        Where seconds are limited the first call goes out alone: nothing is known of its pace.
+        """
+        limits, spent, held = self.limits, self.spent, self._held
+        shares = [float(calls)]
+        if limits.calls is not None:
+            shares.append(limits.calls - spent.calls - held.calls)
+        if limits.tokens is not None:
+            used = spent.prompt_tokens + spent.completion_tokens + held.tokens
+            shares.append((limits.tokens - used) / max(1, each.tokens))
+        if limits.seconds is not None:
+            left = limits.seconds - (time.monotonic() - self._started) - self._held_seconds()
+            pace = self._pace.seconds(each)
+            shares.append(left / pace if pace else 1)
+        return max(1, int(min(shares)))
+
     def in_time(self) -> AbstractContextManager[None]:
         """Model calls inside end when the seconds that are not held back are over."""
         seconds = self.limits.seconds

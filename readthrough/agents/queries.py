@@ -21,6 +21,14 @@ _EXPLANATION = re.compile(
     r"|in (?:about )?\d+ (?:to \d+ )?words)",
     re.IGNORECASE,
 )
+_SUMMARY = re.compile(
+    r"^\W*(?:please\W+|(?:can|could|would|will) you (?:please )?)?(?:summari[sz]e\b|sum up\b|tl;?dr\b"
+    r"|(?:give|write|make|provide|produce)\b.{0,40}\b(?:summary|overview|synopsis|abstract|outline)\b)",
+    re.IGNORECASE,
+)
+_LENGTH = re.compile(
+    r"\b(?:in|of|with) (?:about |around |at most |up to |no more than )?(\d{1,5})[ -]words?\b", re.IGNORECASE
+)
 _MIN_WORDS = 4
 
 
@@ -56,6 +64,17 @@ def quoted_phrases(question: str) -> list[str]:
 def wants_explanation(question: str) -> bool:
     """Whether the question asks for sentences rather than for a name, a number or a short phrase."""
     return _EXPLANATION.search(question) is not None
+
+
+def wants_summary(question: str) -> bool:
+    """Whether the question is an order to summarise the text."""
+    return _SUMMARY.search(question) is not None
+
+
+def wanted_words(question: str) -> int | None:
+    """The length that the question asks for (`in about 150 words`), None where it names none."""
+    found = _LENGTH.search(question)
+    return int(found[1]) if found and int(found[1]) else None
 
 
 def named_spans(question: str, document: Document) -> list[tuple[int, int]]:

@@ -1,0 +1,190 @@
+"""Summaries as notes: a text, and for each of its sentences the place in the source that it came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from readthrough.agents.concluding import Span, carry
+from readthrough.agents.passages import windows
+from readthrough.agents.pointers import words
+from readthrough.agents.services import Services
+from readthrough.documents.sentences import sentence_spans
+from readthrough.errors import UsageError
+from readthrough.models.base import Completion
+from readthrough.types import Chunk, Cost
+
+SUMMARIZE = "Summarize the text."
+SUMMARIZE_ABOUT = "Summarize what the text says about this: {focus}"
+
+# How much of a note is to be left where notes are shortened; more would leave only the beginning of a sentence.
+_LEAST_RATIO = 0.3
+# What was seen of models that are asked for a length.
+_WRITTEN_RATIO = 0.5
+_ENDS = ".!?…。！？\"'”’»)]"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A summary of a part of the text.
+
+    Attributes:
+        text: what it says.
+        spans: the places in the source that its sentences came from.
+        cut: whether the limit of tokens ended it; it then ends with its last whole sentence.
+    """
+
+    text: str
+    spans: Sequence[Span]
+    cut: bool = False
+
+    def keep(self, services: Services) -> str:
+        """Put the note into the run log; returns the hash that goes into a graph's state."""
+        return services.put_json(asdict(self))
+
+    @classmethod
+    def kept(cls, services: Services, digest: str) -> Note:
+        """The note that `keep` returned `digest` for."""
+        return cls(**services.get_json(digest))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one summary is written from: a text, and the chunks or the places that it came from."""
+
+    text: str
+    chunks: Sequence[Chunk] = ()
+    spans: Sequence[Span] = ()
+
+    @classmethod
+    def read(cls, chunks: Sequence[Chunk], spans: Sequence[Span] = ()) -> Part:
+        """Chunks of the text that follow each other, and the places of a summary that is written anew with them."""
+        return cls("".join(chunk.text for chunk in chunks).strip(), chunks, spans)
+
+    @classmethod
+    def of(cls, notes: Sequence[Note]) -> Part:
+        """Several notes as one part."""
+        return cls("\n\n".join(note.text for note in notes), spans=[span for note in notes for span in note.spans])
+
+    def note(self, services: Services, question: str, completion: Completion) -> Note:
+        """What a model wrote about this part, each of its sentences with its place."""
+        text, cut = written(completion)
+        most = len(sentence_spans(text))
+        return Note(text, carry(services, question, text, self.spans, self.chunks, most) if text else [], cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The lengths of one run.
+
+    Attributes:
+        words: of the summary, as it is asked for.
+        summary_tokens: the most of the summary.
+        room_tokens: the most of text, or of summaries, in one prompt.
+        frame_tokens: what the instructions around them take.
+    """
+
+    words: int
+    summary_tokens: int
+    room_tokens: int
+    frame_tokens: int
+
+
+def summary_question(focus: str | None) -> str:
+    """The question that asks for a summary of a text, or of what it says about `focus`.
+
+    Raises:
+        UsageError: `focus` is empty.
+    """
+    if focus is None:
+        return SUMMARIZE
+    if not focus.strip():
+        raise UsageError("the focus of the summary is empty", hint="say what the summary is to be about")
+    return SUMMARIZE_ABOUT.format(focus=focus.strip())
+
+
+def keep_batch(services: Services, notes: Sequence[Note], before: str | None) -> str:
+    """Put a batch of notes into the run log behind the batch `before`: nothing grows, however many there are."""
+    return services.put_json({"before": before, "notes": [asdict(note) for note in notes]})
+
+
+def kept_notes(services: Services, last: str | None) -> list[Note]:
+    """The notes of all batches up to the `last`, in order, without those that say nothing."""
+    batches = []
+    while last is not None:
+        batch = services.get_json(last)
+        batches.append([Note(**note) for note in batch["notes"] if note["text"]])
+        last = batch["before"]
+    return [note for batch in reversed(batches) for note in batch]
+
+
+def note_tokens(services: Services, notes: Sequence[Note]) -> list[int]:
+    """How many tokens each note has for the model."""
+    return services.model.count_tokens([note.text for note in notes])
+
+
+def written(completion: Completion) -> tuple[str, bool]:
+    """The text of a completion, and whether its limit cut it: then up to its last whole sentence, where it has one."""
+    text = completion.text.strip()
+    if completion.finish != "length":
+        return text, False
+    spans = sentence_spans(text)
+    if len(spans) > 1 and text[-1] not in _ENDS:
+        text = text[: spans[-2][1]]
+    return text, True
+
+
+def count_words(text: str) -> int:
+    """How many words a text has; each CJK character is one."""
+    return len(words(text))
+
+
+def grouped(notes: Sequence[Note], tokens: Sequence[int], room_tokens: int) -> list[list[Note]]:
+    """Consecutive notes in groups of at most `room_tokens`; always fewer groups than notes, where there are several.
+
+    `tokens` are the lengths of the notes. Two notes are grouped even where they are a little longer than the room:
+    a text need not have the tokens again that it was written with.
+    """
+    room_tokens = max(room_tokens, 2 * max(tokens, default=0))
+    packed = windows(range(len(notes)), dict(enumerate(tokens)), room_tokens)
+    return [[notes[at] for at in group] for group in packed]
+
+
+def shortened(notes: Sequence[Note], tokens: Sequence[int], room_tokens: int) -> list[Note]:
+    """Notes that fit `room_tokens` together: the first sentences of each, or of some, evenly spread, where all do not.
+
+    `tokens` are the lengths of the notes.
+    """
+    if sum(tokens) <= room_tokens:
+        return list(notes)
+    every = math.ceil(sum(tokens) * _LEAST_RATIO / room_tokens)
+    chosen = list(zip(notes, tokens, strict=True))[::every]
+    ratio = room_tokens / sum(count for _, count in chosen)
+    kept, left = [], room_tokens
+    for note, count in chosen:
+        ends = [end for _, end in sentence_spans(note.text)]
+        end = max((end for end in ends if end <= len(note.text) * ratio), default=ends[0])
+        needed = math.ceil(count * end / len(note.text))
+        if needed <= left:
+            kept.append(Note(note.text[:end], note.spans, cut=True))
+            left -= needed
+    return kept
+
+
+def levels_cost(tokens: int, note_tokens: int, sizes: Sizes) -> Cost:
+    """What summaries of `note_tokens` at most take over a text of `tokens`, and those of every level above."""
+    cost, parts = Cost(), 0
+    while parts != 1:
+        parts = max(1, math.ceil(tokens / sizes.room_tokens))
+        written = int((sizes.summary_tokens if parts == 1 else note_tokens) * _WRITTEN_RATIO)
+        cost += Cost(parts, tokens + parts * sizes.frame_tokens, parts * written)
+        tokens = parts * written
+    return cost
+
+
+def roll_cost(tokens: int, sizes: Sizes) -> Cost:
+    """What one summary that is written anew with every window takes over a text of `tokens`."""
+    windows = max(1, math.ceil(tokens / sizes.room_tokens))
+    written = int(windows * sizes.summary_tokens * _WRITTEN_RATIO)
+    return Cost(windows, tokens + windows * sizes.frame_tokens + written, written)
