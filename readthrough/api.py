@@ -81,12 +81,7 @@ def resume(
 ) -> Answer:
     """Go on with a run that was killed, interrupted, or ended by a budget: reads the same texts, opens the same model.
 
-    Args:
-        run: its id, or the beginning or end of it, or `last`.
-        on_text: hears the answer piece by piece as it is written.
-        limits: the most that the rest may take.
-        on_approval: is asked what the run was left with (see `Book.ask`).
-        overrides: settings that win over those that the run was asked with.
+    `overrides` are settings that win over those that the run was asked with; the rest is as for `Book.resume`.
 
     Raises:
         UsageError: no such run, or the workflow, the model or the texts are not what they were then.
@@ -152,6 +147,7 @@ class Book:
         self._model: ModelBackend | None = None
         self._runs: RunLog | None = None
         self._lock = threading.Lock()
+        self._services_now: Services | None = None
 
     def ask(
         self,
@@ -269,6 +265,11 @@ class Book:
             return self._shelf.search(query, k, self._settings.index)
 
     @property
+    def run(self) -> str:
+        """The id of the latest run, empty before the first."""
+        return self._services_now.run if self._services_now is not None else ""
+
+    @property
     def model(self) -> ModelBackend:
         """The model, opened on first use and shared by all questions."""
         if self._model is None:
@@ -353,6 +354,7 @@ class Book:
 
         services = Services(self.model, self._shelf, self.runs, on_event=self._on_event, on_text=on_text)
         services.budget, services.on_approval = Budget(limits), on_approval
+        self._services_now = services
         return services
 
     def _checkpoints(

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from readthrough import runtime  # noqa: F401  strict msgpack must be set before langgraph is imported
+from readthrough.errors import UsageError
 from readthrough.memory.database import BUSY_SECONDS, guard
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.sqlite import SqliteSaver
+
+    from readthrough.memory.runs import RunLog
+
+_AT_ONCE = 200
+"""How many runs are held at a time: each holds a file open."""
 
 
 @contextmanager
@@ -38,8 +44,32 @@ def open_saver(path: Path) -> Iterator[SqliteSaver]:
             connection.close()
 
 
-def delete(saver: SqliteSaver, runs: Sequence[str]) -> None:
-    """Delete the checkpoints of runs, and give the room back to the disk."""
-    for run in runs:
-        saver.delete_thread(run)
-    saver.conn.execute("VACUUM")
+def prune(log: RunLog, path: Path, runs: Sequence[str]) -> list[str]:
+    """Delete runs from the log, and their checkpoints from the file `path`; returns those that are gone.
+
+    One that some process is at work on stays, and none can be taken up while it is being deleted.
+
+    Raises:
+        LibraryError: a file cannot be read or written.
+    """
+    gone: list[str] = []
+    with open_saver(path) as saver:
+        for start in range(0, len(runs), _AT_ONCE):
+            with ExitStack() as held:
+                free = [run for run in runs[start : start + _AT_ONCE] if _hold(held, log, run)]
+                for run in free:
+                    saver.delete_thread(run)
+                log.delete(free)
+            gone += free
+        if gone:
+            with guard(path, "file of checkpoints"):
+                saver.conn.execute("VACUUM")
+    return gone
+
+
+def _hold(held: ExitStack, log: RunLog, run: str) -> bool:
+    try:
+        held.enter_context(log.hold(run))
+    except UsageError:  # at work
+        return False
+    return True

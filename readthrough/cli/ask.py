@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from readthrough.cli.flags import Asking, command
+from readthrough.cli.flags import Asking, Bounded, Common, command
 from readthrough.cli.guard import PARTIAL
 from readthrough.cli.questions import Asked, gather
 from readthrough.cli.screen import Screen
-from readthrough.cli.session import open_book
+from readthrough.cli.session import limits, on_approval, open_book, resumable, resuming
 from readthrough.errors import UsageError
+from readthrough.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from readthrough.api import Book
-    from readthrough.types import Answer
+    from readthrough.types import Answer, Cost
 
 
 class Show(StrEnum):
@@ -29,7 +32,7 @@ class Show(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskFlags(Asking):
+class AskFlags(Asking, Bounded):
     """Flags of `ask`."""
 
     words: Annotated[
@@ -46,6 +49,10 @@ class AskFlags(Asking):
         None
     )
     k: Annotated[int | None, typer.Option("--k", min=1, help="How many chunks the workflow retrieves.")] = None
+    option: Annotated[
+        list[str] | None, typer.Option("-o", metavar="NAME=VALUE", help="An option of the workflow. Repeatable.")
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and answer nothing.")] = False
     stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is written.")] = False
     show: Annotated[Show, typer.Option(help="What to print beside the answer.")] = Show.evidence
 
@@ -60,28 +67,83 @@ def ask(flags: AskFlags) -> int:
     if flags.stream and flags.json:
         raise UsageError("--stream and --json exclude each other")
     questions, paths = gather(flags.words or [], flags.more or [], flags.choice or [], flags.questions)
+    options = workflow_options(flags.option or [], flags.k)
+    limits(flags)  # what is out of range is said before anything is read
     screen = Screen(flags)
     partial = False
     with open_book(flags, paths, screen) as book:
         for question in questions:
-            answer = _answer(book, question, flags, screen)
+            several = len(questions) > 1
+            if flags.dry_run:
+                _print_cost(_estimate(book, question, options, screen), question, book, screen, several)
+                continue
+            answer = _answer(book, question, options, flags, screen)
             partial = partial or answer.stopped is not None
-            if flags.json:
-                screen.json(answer.to_dict(), compact=len(questions) > 1)
-            else:
-                _print(answer, flags, screen, heading=question.text if len(questions) > 1 else None)
+            print_answer(answer, flags, screen, several)
         partial = partial or book.partial
     return PARTIAL if partial else 0
 
 
-def _answer(book: Book, question: Asked, flags: AskFlags, screen: Screen) -> Answer:
-    options: dict[str, Any] = {} if flags.k is None else {"k": flags.k}
+def workflow_options(given: Sequence[str], k: int | None = None) -> dict[str, Any]:
+    """Options of the workflow from `name=value` words; a value is JSON, or else a plain text.
+
+    Raises:
+        UsageError: a word has no name or no `=`.
+    """
+    options: dict[str, Any] = {} if k is None else {"k": k}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise UsageError(f"-o {word}: expected NAME=VALUE")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+def _answer(book: Book, question: Asked, options: dict[str, Any], flags: AskFlags, screen: Screen) -> Answer:
     on_text = screen.piece if flags.stream else None
+    with resumable(book, flags, screen), screen.progress():
+        return book.ask(
+            question.text,
+            question.choices,
+            on_text=on_text,
+            limits=limits(flags),
+            on_approval=on_approval(screen),
+            **options,
+        )
+
+
+def _estimate(book: Book, question: Asked, options: dict[str, Any], screen: Screen) -> Cost:
     with screen.progress():
-        return book.ask(question.text, question.choices, on_text=on_text, **options)
+        return book.estimate(question.text, question.choices, **options)
 
 
-def _print(answer: Answer, flags: AskFlags, screen: Screen, heading: str | None) -> None:
+def _print_cost(cost: Cost, question: Asked, book: Book, screen: Screen, several: bool) -> None:
+    if screen.as_json:
+        row = {"schema": SCHEMA_VERSION, "question": question.text, "model": book.model.name}
+        screen.json({**row, **asdict(cost), "tokens": cost.tokens}, compact=several)
+        return
+    if several:
+        screen.data(question.text, style="dim")
+    screen.data(
+        f"about {cost.seconds:,.0f} s: {cost.calls:,} calls of {book.model.name}, "
+        f"{cost.prompt_tokens:,} tokens read, {cost.completion_tokens:,} written"
+    )
+
+
+def print_answer(answer: Answer, flags: Common, screen: Screen, several: bool = False) -> None:
+    """Print an answer; `several`: it is one of many, on one line or under its question."""
+    if flags.json:
+        screen.json(answer.to_dict(), compact=several)
+    else:
+        _print(answer, flags, screen, heading=answer.question if several else None)
+    if answer.resumable:
+        screen.say(f"`{resuming(answer.run, flags)}` goes on from there")
+
+
+def _print(answer: Answer, flags: Common, screen: Screen, heading: str | None) -> None:
     if heading is not None:
         screen.data(heading, style="dim")
     streamed = screen.take_streamed()
@@ -89,7 +151,7 @@ def _print(answer: Answer, flags: AskFlags, screen: Screen, heading: str | None)
         screen.data("")
     if streamed.strip() != answer.answer.strip():
         screen.data(answer.answer, style="bold")
-    if flags.show is Show.evidence:
+    if getattr(flags, "show", Show.evidence) is Show.evidence:
         screen.evidence(answer)
     if heading is not None:
         screen.data("")

@@ -16,6 +16,7 @@ from readthrough.cli.guard import guarded
 
 GENERAL = "General"
 READING = "Reading and models"
+RUNS = "Budgets and approvals"
 
 PATHS = typer.Argument(metavar="PATH...", help="Files, folders, or - for standard input.", show_default=False)
 
@@ -83,6 +84,31 @@ class Asking(Texts):
     dtype: Annotated[
         str | None,
         typer.Option(help="Number type: auto, float32, bfloat16, float16.", rich_help_panel=READING),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded(Common):
+    """Flags of commands whose work has bounds."""
+
+    max_seconds: Annotated[
+        float | None, typer.Option(help="End after so many seconds, with the best answer so far.", rich_help_panel=RUNS)
+    ] = None
+    max_tokens: Annotated[
+        int | None, typer.Option(help="End after so many tokens, read and written.", rich_help_panel=RUNS)
+    ] = None
+    max_calls: Annotated[
+        int | None, typer.Option(help="End after so many calls of the model.", rich_help_panel=RUNS)
+    ] = None
+    approve_above_seconds: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Ask before work that is expected to take longer.", rich_help_panel=RUNS),
+    ] = None
+    approve_below: Annotated[
+        float | None,
+        typer.Option(
+            metavar="CONFIDENCE", help="Ask before an answer of lower confidence is accepted.", rich_help_panel=RUNS
+        ),
     ] = None
 
 

@@ -34,8 +34,8 @@ def guarded(run: Callable[[Flags], int | None], flags: Flags) -> int:
     try:
         code = run(flags) or 0
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted{interrupt}", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     except BrokenPipeError:
         silence()

@@ -31,6 +31,7 @@ class Screen:
         from readthrough.cli.console import Console
 
         self._flags = flags
+        self.as_json = flags.json
         if isinstance(sys.stdout, TextIOWrapper):
             # Lone surrogates stand in file names and broken texts; written as \udcXX they are also right in JSON.
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -82,6 +83,22 @@ class Screen:
         """Tell something on standard error, unless --quiet; `verbose` is how many -v it takes."""
         if not self._flags.quiet and self._flags.verbose >= verbose:
             self._err.print(printable(line), style="dim")
+
+    def yes_or_no(self, question: str) -> bool:
+        """Ask somebody at the terminal.
+
+        Raises:
+            KeyboardInterrupt: they left.
+        """
+        if self._view is not None:
+            self._view.stop()
+        while True:
+            self._err.print(printable(f"{question} [y/n] "), end="")
+            reply = sys.stdin.readline()
+            if not reply:
+                raise KeyboardInterrupt
+            if reply.strip().lower() in ("y", "yes", "n", "no"):
+                return reply.strip().lower().startswith("y")
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Print rows on standard output in columns, the first of them as wide as it must be."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from readthrough.errors import UsageError
+from readthrough.errors import ReadthroughError, UsageError
+from readthrough.types import Limits
 
 if TYPE_CHECKING:
-    from readthrough.api import Book
-    from readthrough.cli.flags import Common
+    from readthrough.api import Book, OnApproval
+    from readthrough.cli.flags import Bounded, Common
     from readthrough.cli.screen import Screen
     from readthrough.config import Overrides
 
@@ -40,8 +43,56 @@ def open_book(flags: Common, paths: Sequence[str], screen: Screen) -> Book:
         texts = ["-"]
     if texts.count("-") > 1:
         raise UsageError("standard input (-) is named twice")
-    stdin = sys.stdin.buffer.read() if "-" in texts else None
+    stdin = piped() if "-" in texts else None
     with screen.progress():
         book = read(*texts, stdin=stdin, on_event=screen.on_event, **overrides(flags))
     screen.skipped(book.skipped)
     return book
+
+
+def piped() -> bytes | None:
+    """What is piped in on standard input; None where that is a terminal."""
+    return None if sys.stdin.isatty() else sys.stdin.buffer.read()
+
+
+def limits(flags: Bounded) -> Limits:
+    """The budgets and thresholds that were given as flags.
+
+    Raises:
+        UsageError: one is out of range.
+    """
+    return Limits(
+        flags.max_seconds, flags.max_tokens, flags.max_calls, flags.approve_above_seconds, flags.approve_below
+    )
+
+
+def on_approval(screen: Screen) -> OnApproval | None:
+    """Asks yes or no where somebody sits at a terminal; None where nobody does."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def approve(asked: Mapping[str, Any]) -> bool:
+        return screen.yes_or_no(f"{asked['message']} {'Go on' if 'seconds' in asked else 'Accept it'}?")
+
+    return approve
+
+
+@contextmanager
+def resumable(book: Book, flags: Common, screen: Screen) -> Iterator[None]:
+    """What is interrupted or fails inside says how to go on, where something was read already."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if book.run and book.runs.steps(book.run):
+            raise KeyboardInterrupt(f"; `{resuming(book.run, flags)}` goes on") from interrupt
+        raise
+    except ReadthroughError:
+        if book.run and book.runs.steps(book.run):
+            screen.say(f"`{resuming(book.run, flags)}` goes on from there")
+        raise
+
+
+def resuming(run: str, flags: Common) -> str:
+    """The command that goes on with a run."""
+    home = f" --home {shlex.quote(str(flags.home))}" if flags.home else ""
+    return f"readthrough runs resume {run}{home}"

@@ -36,6 +36,9 @@ _TABLES = (
 )
 _RUN = "SELECT id, started, finished, question, choices, workflow, model, recipe, answer FROM runs"
 
+_HOLDS = r"""WHERE question LIKE ? ESCAPE '\' OR json_extract(answer, '$.answer') LIKE ? ESCAPE '\' OR EXISTS (
+    SELECT 1 FROM run_texts JOIN texts USING (hash) WHERE run = runs.id AND text LIKE ? ESCAPE '\')"""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -176,11 +179,11 @@ class RunLog:
         return json.loads(rows[0][0]) if rows and rows[0][0] else None
 
     def runs(self, most: int | None = None, text: str = "") -> list[Run]:
-        """The latest runs, newest first, whose question or answer holds `text`."""
+        """The latest runs, newest first, whose question, answer or notes hold `text`."""
         like = "%" + text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
-        where = r"WHERE question LIKE ? ESCAPE '\' OR answer LIKE ? ESCAPE '\'"
+        where, holds = ("", ()) if not text else (_HOLDS, (like, like, like))
         order = "ORDER BY started DESC, id DESC LIMIT ?"
-        return [_run(row) for row in self._read(f"{_RUN} {where} {order}", like, like, -1 if most is None else most)]
+        return [_run(row) for row in self._read(f"{_RUN} {where} {order}", *holds, -1 if most is None else most)]
 
     def find(self, name: str) -> Run:
         """The run with the id `name`, or whose id begins or ends so; `last` is the newest.

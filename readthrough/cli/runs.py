@@ -1,0 +1,232 @@
+"""`readthrough runs list|show|resume|replay|prune|search`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from readthrough.cli import telling
+from readthrough.cli.ask import print_answer
+from readthrough.cli.flags import Asking, Bounded, Common, command
+from readthrough.cli.guard import PARTIAL
+from readthrough.cli.screen import Screen
+from readthrough.cli.session import limits, on_approval, overrides, piped, resumable
+from readthrough.errors import UsageError
+from readthrough.types import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from readthrough.config import Settings
+    from readthrough.memory.runs import Run, RunLog
+
+DAY_SECONDS = 24 * 60 * 60
+NAME_HELP = "An id, the beginning or end of one, or `last`."
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=NAME_HELP, show_default=False)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListFlags(Common):
+    """Flags of `runs list`."""
+
+    most: Annotated[int, typer.Option("--limit", min=1, help="How many, at most.")] = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFlags(ListFlags):
+    """Flags of `runs search`."""
+
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for.", show_default=False)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowFlags(Common):
+    """Flags of `runs show`."""
+
+    run: RunName
+    full: Annotated[bool, typer.Option("--full", help="All of every text, not its first line.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayFlags(Common):
+    """Flags of `runs replay`."""
+
+    run: RunName
+    at: Annotated[int | None, typer.Option(metavar="STEP", min=1, help="Only this step.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeFlags(Asking, Bounded):
+    """Flags of `runs resume`."""
+
+    run: RunName
+    approve: Annotated[
+        bool | None, typer.Option("--approve/--deny", help="The answer to what the run asked.", show_default=False)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneFlags(Common):
+    """Flags of `runs prune`."""
+
+    older_than: Annotated[float | None, typer.Option(metavar="DAYS", min=0, help="Delete runs that are older.")] = None
+    keep: Annotated[int | None, typer.Option(metavar="N", min=0, help="Delete all but the newest.")] = None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    group = typer.Typer(help="The log of runs: what was asked, read, noted and answered.", no_args_is_help=True)
+    command(group, ListFlags, "list")(list_all)
+    command(group, SearchFlags, "search")(search)
+    command(group, ShowFlags, "show")(show)
+    command(group, ReplayFlags, "replay")(replay)
+    command(group, ResumeFlags, "resume")(resume)
+    command(group, PruneFlags, "prune")(prune)
+    app.add_typer(group, name="runs")
+
+
+def list_all(flags: ListFlags) -> None:
+    """List the latest runs, newest first."""
+    with _log(flags) as (runs, _):
+        _print(runs.runs(flags.most), runs, flags)
+
+
+def search(flags: SearchFlags) -> None:
+    """List the runs whose question, answer or notes hold a text, newest first."""
+    if not flags.text.strip():
+        raise UsageError("there is nothing to look for")
+    with _log(flags) as (runs, _):
+        _print(runs.runs(flags.most, flags.text), runs, flags)
+
+
+def show(flags: ShowFlags) -> None:
+    """Show what a run was made of, its steps with what they decided and noted, and its answer."""
+    screen = Screen(flags)
+    with _log(flags) as (runs, _):
+        run = runs.find(flags.run)
+        steps = [telling.told(step, run, runs) for step in runs.steps(run.id)]
+    if flags.json:
+        values = {**_row(run), "recipe": run.recipe, "result": run.answer}
+        rows = [step.to_dict(flags.full) for step in steps]
+        screen.json({"schema": SCHEMA_VERSION, "run": values, "steps": rows})
+        return
+    screen.table([[name, value] for name, value in telling.header(run).items()])
+    for step in steps:
+        screen.data("")
+        for line in step.lines(flags.full):
+            screen.data(line)
+
+
+def replay(flags: ReplayFlags) -> None:
+    """Go through a run from its log, step by step, without a model: what it read, noted and decided."""
+    screen = Screen(flags)
+    with _log(flags) as (runs, settings):
+        run = runs.find(flags.run)
+        steps = runs.steps(run.id)
+        chosen = [step for step in steps if flags.at in (None, step.number)]
+        if not chosen:
+            last = max((step.number for step in steps), default=0)
+            raise UsageError(f"run {run.id} has no step {flags.at or 1}", hint=f"it has {last} steps")
+        with telling.places(settings.home, run) as where:
+            told = [telling.told(step, run, runs, where) for step in chosen]
+    if flags.json:
+        rows = [step.to_dict(full=True) for step in told]
+        screen.json({"schema": SCHEMA_VERSION, "run": run.id, "question": run.question, "steps": rows})
+        return
+    screen.data(run.question, style="bold")
+    for step in told:
+        screen.data("")
+        for line in step.lines(full=True):
+            screen.data(line)
+    if flags.at is None and run.answer is not None:
+        screen.data("")
+        screen.data(run.answer["answer"], style="bold")
+
+
+def resume(flags: ResumeFlags) -> int:
+    """Go on with a run that was killed, interrupted, or ended by a budget; its answer is printed as by `ask`."""
+    from readthrough.api import reopen
+    from readthrough.types import Answer
+
+    screen = Screen(flags)
+    bounds = limits(flags)
+    with _log(flags) as (runs, _):
+        found = runs.find(flags.run)
+    if found.state == "done":
+        print_answer(Answer.from_dict(found.answer or {}), flags, screen)
+        return 0
+    answers = (lambda _: bool(flags.approve)) if flags.approve is not None else on_approval(screen)
+    stdin = piped() if "-" in found.recipe.get("settings", {}).get("paths", ()) else None
+    with screen.progress():
+        book = reopen(found.id, stdin, screen.on_event, **overrides(flags))
+    with book:
+        with resumable(book, flags, screen), screen.progress():
+            answer = book.resume(found.id, limits=bounds, on_approval=answers)
+        print_answer(answer, flags, screen)
+        return PARTIAL if answer.stopped is not None or book.partial else 0
+
+
+def prune(flags: PruneFlags) -> None:
+    """Delete old runs, their notes and their checkpoints; one that is at work stays."""
+    from readthrough.agents.checkpoints import prune as prune_runs
+    from readthrough.api import CHECKPOINTS
+
+    if flags.older_than is None and flags.keep is None:
+        raise UsageError("nothing to prune by", hint="--older-than DAYS, --keep N, or both")
+    screen = Screen(flags)
+    with _log(flags) as (runs, settings):
+        before = datetime.now(UTC).timestamp() - (flags.older_than or 0) * DAY_SECONDS
+        doomed = [
+            run.id
+            for place, run in enumerate(runs.runs())
+            if (flags.keep is not None and place >= flags.keep)
+            or (flags.older_than is not None and run.started < before)
+        ]
+        gone = prune_runs(runs, settings.home / CHECKPOINTS, doomed)
+    if flags.json:
+        screen.json({"schema": SCHEMA_VERSION, "deleted": gone, "kept": sorted(set(doomed) - set(gone))})
+        return
+    for run in gone:
+        screen.data(run)
+    screen.say(f"{len(gone)} runs were deleted")
+    if len(gone) < len(doomed):
+        screen.say(f"{len(doomed) - len(gone)} are at work, and stay")
+
+
+@contextmanager
+def _log(flags: Common) -> Iterator[tuple[RunLog, Settings]]:
+    from readthrough.api import open_runs
+    from readthrough.config import load_settings
+
+    settings = load_settings(overrides(flags)).settings
+    runs = open_runs(settings)
+    try:
+        yield runs, settings
+    finally:
+        runs.close()
+
+
+def _print(found: Sequence[Run], runs: RunLog, flags: Common) -> None:
+    screen = Screen(flags)
+    states = ["running" if run.state == "open" and runs.is_held(run.id) else run.state for run in found]
+    if flags.json:
+        rows = [{**_row(run), "state": state} for run, state in zip(found, states, strict=True)]
+        screen.json({"schema": SCHEMA_VERSION, "runs": rows})
+        return
+    screen.table(
+        [
+            [run.id, telling.clock(run.started), state, run.workflow, run.model, telling.first_line(run.question, 60)]
+            for run, state in zip(found, states, strict=True)
+        ]
+    )
+
+
+def _row(run: Run) -> dict[str, Any]:
+    values = asdict(run)
+    del values["recipe"], values["answer"]
+    answer = run.answer or {}
+    return {**values, "state": run.state, "answer": answer.get("answer"), "stopped": answer.get("stopped")}
