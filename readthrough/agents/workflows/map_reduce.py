@@ -5,9 +5,11 @@ Source: Zhou et al., "LLMxMapReduce: Simplified Long-Sequence Processing using L
 information, rationale, answer and confidence (0 to 5, with scored examples in the prompt); chunks with no information
 are dropped; what is left is collapsed while it is over budget, then reduced, weighed by confidence.
 
-Differs from the paper: with `confidence="scored"` (the default) a part is a short extraction; how probable it is that
-it states the answer is scored by logits, as is whether a window is worth an extraction. `confidence="written"` is the
-paper's form. In both, windows are evened out and cut at passage borders, and evidence pointers are found at map time.
+Differs from the paper: with `confidence="scored"` (the default) how sure a window is to state the answer is scored by
+logits before anything is written; a window that is not gets no note, and the others a short one. (A note cannot be
+scored in its window's place: it repeats the question, whatever its window says.) `confidence="written"` is the paper's
+form. In both, windows are evened out and cut at passage borders, evidence pointers are found at map time, and the reply
+is refused where no note is sure.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
-from readthrough.agents.answering import NOT_STATED, Reply
+from readthrough.agents.answering import NOT_STATED, Reply, answer_from
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import ANSWER_TOKENS, Span, answer_cost, answer_if_stated, carry, quotes_for
+from readthrough.agents.concluding import ANSWER_TOKENS, Span, answer_cost, carry, quotes_for
 from readthrough.agents.forms import fill
 from readthrough.agents.looking import stated_each
 from readthrough.agents.passages import as_data, numbered, windows, within_budget
@@ -61,7 +63,7 @@ Put them together into one shorter note. Keep every name, number and fact that h
 once; where notes contradict each other keep what is surer. Write nothing else:"""
 
 REDUCE = """A long text was read in parts. These notes say what the parts hold about the question, each with how sure \
-it is (0 to 1). The parts follow each other; several may speak of the same thing.
+it is (0 to 1), the surest first; several may speak of the same thing.
 
 {parts}"""
 
@@ -109,10 +111,9 @@ class MapReduce(Workflow):
         part_tokens: the most tokens of the note on a window.
         parallel: how many windows are read in one step.
         confidence: `scored` by logits, or `written` by the model (0 to 5); without logits it is written.
-        skip_below: the probability that a window states the answer, below which nothing is written about it.
-        drop_below: the confidence below which a note is dropped.
+        drop_below: the confidence below which a window has no note.
         pointers: the most evidence pointers of a note.
-        abstain_below: the probability that the notes state the answer, below which the answer is refused.
+        abstain_below: the confidence of the surest note, below which the answer is refused.
     """
 
     name: ClassVar[str] = "map-reduce"
@@ -121,8 +122,7 @@ class MapReduce(Workflow):
     part_tokens: int = 96
     parallel: int = 8
     confidence: Literal["scored", "written"] = "scored"
-    skip_below: float = 0.05
-    drop_below: float = 0.1
+    drop_below: float = 0.05
     pointers: int = 6
     abstain_below: float = 0.2
 
@@ -166,7 +166,7 @@ class MapReduce(Workflow):
         count = len(self._windows(question, services))
         text = sum(services.shelf.count_tokens(services.model).values())
         frame = services.model.count_tokens([self._ask(question)])[0] + _TEMPLATE_TOKENS
-        calls_a_window = 5 if self._scored(services) else 1
+        calls_a_window = 3 if self._scored(services) else 1
         written = int(count * self.part_tokens * _PART_RATIO)
         last = answer_cost(services, question, min(self._notes_room(question, services), written), self.part_tokens)
         return Cost(
@@ -231,16 +231,14 @@ class MapReduce(Workflow):
         texts = [as_data("".join(chunk.text for chunk in chunks).strip()) for chunks in read]
         if not self._scored(services):
             return self._written(services, [self._ask(question, text, MAP) for text in texts], question, read)
-        stated = stated_each(services, texts, question)
-        worth = [place for place, share in enumerate(stated) if share >= self.skip_below]
+        sure = stated_each(services, texts, question)
+        worth = [place for place, share in enumerate(sure) if share >= self.drop_below]
         requests = [Request.user(self._ask(question, texts[place]), max_tokens=self.part_tokens) for place in worth]
         notes = [completion.text.strip() for completion in services.complete(requests)]
-        said = [(place, note) for place, note in zip(worth, notes, strict=True) if note]
-        sure = stated_each(services, [as_data(note) for _, note in said], question)
         return [
-            Part(note, round(share, 4), carry(services, question.text, note, [], read[place], self.pointers))
-            for (place, note), share in zip(said, sure, strict=True)
-            if share >= self.drop_below
+            Part(note, round(sure[place], 4), carry(services, question.text, note, [], read[place], self.pointers))
+            for place, note in zip(worth, notes, strict=True)
+            if note
         ]
 
     def _written(
@@ -297,12 +295,13 @@ class MapReduce(Workflow):
         question = Question.of(state)
         parts = _parts(services, state["parts"])
         surest = sorted(range(len(parts)), key=lambda place: -parts[place].confidence)
+        stated = parts[surest[0]].confidence if parts else 0.0
+        if question.choices is None and stated < self.abstain_below:
+            return {"reply": Reply(NOT_STATED, round(1 - stated, 4), abstained=True).keep(services)}
         lengths = dict(enumerate(_lengths(services, parts)))
-        kept = sorted(within_budget(surest, lengths, self._notes_room(question, services)))
-        if not kept and question.choices is None:
-            return {"reply": Reply(NOT_STATED, abstained=True).keep(services)}
+        kept = within_budget(surest, lengths, self._notes_room(question, services))
         material = REDUCE.format(parts=_shown([parts[place] for place in kept]) or NO_INFORMATION)
-        return {"reply": answer_if_stated(services, material, question, self.abstain_below).keep(services)}
+        return {"reply": answer_from(services, material, question, stated, ANSWER_TOKENS).keep(services)}
 
 
 def _next(state: State) -> str:
