@@ -43,6 +43,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "workflows": {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
+        "memory-agent": "readthrough.agents.workflows.memory_agent:MemoryAgent",
         "chain-of-agents": "readthrough.agents.workflows.chain_of_agents:ChainOfAgents",
         "iterative-summary": "readthrough.agents.workflows.iterative_summary:IterativeSummary",
         "map-reduce": "readthrough.agents.workflows.map_reduce:MapReduce",

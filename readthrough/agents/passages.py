@@ -37,6 +37,17 @@ def numbered(texts: Iterable[str]) -> str:
     return "\n\n".join(f"[{number}] {as_data(text)}" for number, text in enumerate(texts, 1))
 
 
+def section_text(chunks: Iterable[Chunk]) -> str:
+    """Chunks of documents as one text to read; a blank line where two do not follow each other."""
+    parts: list[str] = []
+    end: tuple[str, int] | None = None
+    for chunk in chunks:
+        follows = end is None or end == (chunk.document, chunk.start)
+        parts.append(chunk.text if follows else f"\n\n{chunk.text}")
+        end = (chunk.document, chunk.end)
+    return as_data("".join(parts).strip())
+
+
 def in_reading_order(chunks: Iterable[Chunk], documents: Sequence[str]) -> list[Chunk]:
     """Chunks by document (in the order of `documents`), then by position, each once."""
     rank = {document: position for position, document in enumerate(documents)}

@@ -1,0 +1,290 @@
+"""MemAgent: a memory of fixed size is rewritten by each section of the text; the answer comes from the last one.
+
+Source: Yu et al., "MemAgent: Reshaping Long-Context LLM with Multi-Conv RL-based Memory Agent", arXiv 2507.02259
+(BytedTsinghua-SIA/MemAgent): sections of 5,000 tokens, a memory of at most 1,024, "No previous memory" at first, and
+a last call with problem and memory. The prompts have the paper's structure in other words.
+
+Differs from the paper: its models are trained for this loop, others are not. Nothing is clipped (the authors'
+evaluation drops the middle of a text above 120,000 tokens), sections end at passage borders, evidence pointers travel
+with the memory, and a memory that comes back empty does not replace the one before. The section comes first in the
+prompt, so that what was computed of it can be used again, and a gate passes over passages that do not matter for the
+question: what is left is packed into sections. The paper's form is `order` "memory-first", `gate_below` None (every
+passage is read) and `abstain_below` 0 (every question is answered).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+
+from readthrough.agents.answering import Reply
+from readthrough.agents.base import Question, Workflow, add_nodes, ledger
+from readthrough.agents.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
+from readthrough.agents.gating import PASS_RATIO, gate_cost, passing, threshold
+from readthrough.agents.passages import as_data, section_text, windows
+from readthrough.agents.prompts import Prompt
+from readthrough.agents.services import Services
+from readthrough.errors import PromptTooLongError
+from readthrough.models.base import Request
+from readthrough.types import Answer, Cost, Event
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+    from langgraph.runtime import Runtime
+
+CHUNK_FIRST = Prompt(
+    """{chunk}
+
+This memory was written while the text before this section was read: {memory}
+
+Question: {question}
+
+Rewrite the memory: keep every detail of it that may help to answer the question, and add what the section above says \
+that helps. Write the updated memory only:"""
+)
+
+MEMORY_FIRST = Prompt(
+    """You are given a question, a memory that was written while a text was read, and the next section of that text. \
+Read the section closely and rewrite the memory: keep every detail of it that may help to answer the question, and add \
+what the section says that helps.
+
+Question: {question}
+
+This is the memory: {memory}
+
+This is the section:
+{chunk}
+
+Write the updated memory only:"""
+)
+
+NOTES = Prompt(
+    """Question: {question}
+
+A long text was read for this question, section by section. This is the memory of it:
+
+{memory}"""
+)
+
+FIRST_MEMORY = "No previous memory"
+
+Order = Literal["chunk-first", "memory-first"]
+
+_TEMPLATE_TOKENS = 64
+# What was seen of models that are not asked for a length: most memories are much shorter than the limit.
+_MEMORY_RATIO = 0.15
+
+
+class State(TypedDict, total=False):
+    """What travels between nodes.
+
+    Hashes of the plan, of the passages that wait to be read, of those skipped (a chain, so that it does not grow), of
+    the memory and of the reply; which section is next, and whether enough waits for it; pointers.
+    """
+
+    question: str
+    choices: list[str] | None
+    plan: str
+    sections: int
+    at: int
+    waiting: str
+    full: bool
+    skipped: str | None
+    memory: str
+    pointers: list[tuple[int, int, int]]
+    reply: str
+
+
+@dataclass(frozen=True)
+class MemoryAgent(Workflow):
+    """Rewrites a memory of fixed size with each section of a text, and answers from it (arXiv 2507.02259).
+
+    Attributes:
+        chunk_tokens: the most tokens of a section.
+        memory_tokens: the most tokens of the memory.
+        order: what comes first in the prompt.
+        gate_below: passages that raise the question less than this are skipped (see `readthrough.agents.gating`);
+            "calibrated" stands for the model's own threshold, None reads everything.
+        pointers: the most evidence pointers that travel with the memory.
+        abstain_below: the probability that the last memory states the answer, below which it is refused.
+    """
+
+    name: ClassVar[str] = "memory-agent"
+
+    chunk_tokens: int = 5000
+    memory_tokens: int = 1024
+    order: Order = "chunk-first"
+    gate_below: float | Literal["calibrated"] | None = "calibrated"
+    pointers: int = 24
+    abstain_below: float = 0.2
+
+    def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
+        """Nodes: plan, gate (which passages of the next section to read), read (once enough wait), answer."""
+        from langgraph.graph import END, START, StateGraph
+
+        graph = StateGraph(State, context_schema=Services)
+        add_nodes(graph, {"plan": self._plan, "gate": self._gate, "read": self._read, "answer": self._answer})
+        graph.add_edge(START, "plan")
+        for node in ("plan", "gate", "read"):
+            graph.add_conditional_edges(node, _next, {step: step for step in ("gate", "read", "answer")})
+        graph.add_edge("answer", END)
+        return graph.compile()
+
+    def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
+        """The reply from the memory with the quotes that stand for it; what the gate held back is skipped."""
+        reply = Reply.kept(services, state["reply"])
+        quotes = quotes_for(services, question, reply, plain(state, "pointers"))
+        return reply.to_answer(question, quotes, ledger(services, **_states(state, services)))
+
+    def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
+        """The answer from the memory so far."""
+        return self._reply(state, services) if "memory" in state else super().finish_early(state, services)
+
+    def last_step(self, question: Question, services: Services) -> Cost:
+        """The calls of the answer."""
+        notes = services.model.count_tokens([NOTES.format(question=asked(question), memory="")])[0]
+        return answer_cost(services, question, notes + self.memory_tokens, self.memory_tokens // 4)
+
+    def estimate(self, question: Question, services: Services) -> Cost:
+        """The gate over every passage, a call for each section of what is likely to pass, and the answer."""
+        plan = self._sections(question, services)
+        written = int(self.memory_tokens * _MEMORY_RATIO)
+        frame = services.model.count_tokens([self._prompt("", "", question)])[0] + _TEMPLATE_TOKENS
+        gate = Cost() if self.gate_below is None else gate_cost(services, asked(question), plan)
+        pass_ratio = 1.0 if self.gate_below is None else PASS_RATIO
+        read_tokens = int(pass_ratio * sum(services.shelf.count_tokens(services.model).values()))
+        calls = math.ceil(pass_ratio * len(plan))
+        last = answer_cost(services, question, written, written)
+        return Cost(
+            calls=gate.calls + calls + last.calls,
+            prompt_tokens=gate.prompt_tokens + read_tokens + calls * (frame + written) + last.prompt_tokens,
+            completion_tokens=calls * written + last.completion_tokens,
+        )
+
+    def sources(self) -> tuple[str, ...]:
+        """This module, and the gate's."""
+        return (*super().sources(), "readthrough.agents.gating")
+
+    def _prompt(self, chunk: str, memory: str, question: Question) -> str:
+        prompt = CHUNK_FIRST if self.order == "chunk-first" else MEMORY_FIRST
+        return prompt.format(chunk=chunk, memory=as_data(memory), question=asked(question))
+
+    def _room_tokens(self, question: Question, services: Services) -> int:
+        """The most tokens of a section: the option, or what the model's window leaves."""
+        frame = services.model.count_tokens([self._prompt("", "", question)])[0]
+        # The memory is part of the next prompt, and the chat template takes a few dozen tokens.
+        return min(self.chunk_tokens, services.model.window_tokens - frame - 2 * self.memory_tokens - _TEMPLATE_TOKENS)
+
+    def _sections(self, question: Question, services: Services) -> list[list[int]]:
+        room, tokens = self._room_tokens(question, services), services.shelf.count_tokens(services.model)
+        largest = max(tokens.values(), default=0)
+        if room < largest:
+            raise PromptTooLongError(
+                f"a section has room for {max(room, 0)} tokens, a chunk of the text has {largest}",
+                hint="set more chunk_tokens or fewer memory_tokens, or use a model with a larger window",
+            )
+        return windows(services.shelf.chunk_ids(), tokens, room)
+
+    def _plan(self, state: State, runtime: Runtime[Services]) -> State:
+        """All passages with their tokens, in the sections that are read where nothing is skipped."""
+        services, question = runtime.context, Question.of(state)
+        sections = self._sections(question, services)
+        tokens = services.shelf.count_tokens(services.model)
+        plan = {
+            "room": self._room_tokens(question, services),
+            "sections": [[(chunk, tokens[chunk]) for chunk in section] for section in sections],
+        }
+        digest, waiting = services.put_json(plan), services.put_json([])
+        return {"plan": digest, "sections": len(sections), "at": 0, "waiting": waiting, "full": False, "pointers": []}
+
+    def _gate(self, state: State, runtime: Runtime[Services]) -> State:
+        """Weigh the passages of the next section; those that matter wait to be read."""
+        services, at = runtime.context, state["at"]
+        waiting = services.get_json(state["waiting"])
+        plan = services.get_json(state["plan"])
+        section = plan["sections"][at]
+        passed = self._passed([chunk for chunk, _ in section], Question.of(state), services)
+        waiting = [*waiting, *(passage for passage in section if passage[0] in passed)]
+        held = [chunk for chunk, _ in section if chunk not in passed]
+        before = state.get("skipped")
+        services.emit(Event("read", at + 1, len(plan["sections"]), "sections"))
+        return {
+            "at": at + 1,
+            "waiting": services.put_json(waiting),
+            "full": self._is_full(waiting, plan, at + 1),
+            "skipped": services.put_json({"chunks": held, "before": before}) if held else before,
+        }
+
+    def _passed(self, section: Sequence[int], question: Question, services: Services) -> set[int]:
+        if self.gate_below is None:
+            return set(section)
+        below = threshold(services.model.name) if self.gate_below == "calibrated" else self.gate_below
+        return {chunk.id for chunk in passing(services, asked(question), services.chunks(section), below)}
+
+    def _is_full(self, waiting: Sequence[Sequence[int]], plan: Mapping[str, Any], at: int) -> bool:
+        """Whether the waiting passages are to be read now: they fill a section, or there will be no more."""
+        over = self.gate_below is None or at == len(plan["sections"])
+        return bool(waiting) and (over or sum(tokens for _, tokens in waiting) >= plan["room"])
+
+    def _read(self, state: State, runtime: Runtime[Services]) -> State:
+        """Rewrite the memory with as much of what waits as fits a section."""
+        services, question = runtime.context, Question.of(state)
+        waiting, plan = services.get_json(state["waiting"]), services.get_json(state["plan"])
+        count = bisect_right(list(accumulate(tokens for _, tokens in waiting)), plan["room"])
+        chunks = services.chunks([chunk for chunk, _ in waiting[:count]])
+        memory = services.get(state["memory"]) if "memory" in state else FIRST_MEMORY
+        request = Request.user(self._prompt(section_text(chunks), memory, question), max_tokens=self.memory_tokens)
+        completion = services.complete([request])[0]
+        written, spans = completion.text.strip(), state["pointers"]
+        if completion.finish == "length":
+            services.decide("the memory was cut at its limit", limit_tokens=self.memory_tokens)
+        if written:
+            spans = carry(services, question.text, written, spans, chunks, self.pointers)
+        else:
+            services.decide("the memory came back empty: the one before is kept")
+        return {
+            "memory": services.put(written or memory),
+            "pointers": spans,
+            "waiting": services.put_json(waiting[count:]),
+            "full": self._is_full(waiting[count:], plan, state["at"]),
+        }
+
+    def _answer(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]:
+        return self._reply(state, runtime.context)
+
+    def _reply(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
+        question = Question.of(state)
+        memory = services.get(state["memory"]) if "memory" in state else FIRST_MEMORY
+        material = NOTES.format(question=asked(question), memory=as_data(memory))
+        return {"reply": answer_if_stated(services, material, question, self.abstain_below).keep(services)}
+
+
+def asked(question: Question) -> str:
+    """The problem as the prompts name it: the question, with its choices."""
+    return "\n".join([question.text, *(question.choices or ())])
+
+
+def _next(state: State) -> str:
+    if state["full"]:
+        return "read"
+    return "gate" if state["at"] < state["sections"] else "answer"
+
+
+def _states(state: Mapping[str, Any], services: Services) -> dict[str, list[int]]:
+    """The chunks that were read and those that were skipped, of a state that a budget may have ended."""
+    if "plan" not in state:
+        return {}
+    skipped: list[int] = []
+    digest = state.get("skipped")
+    while digest is not None:
+        link = services.get_json(digest)
+        skipped += link["chunks"]
+        digest = link["before"]
+    passed_over = {*skipped, *(chunk for chunk, _ in services.get_json(state["waiting"]))}
+    done = services.get_json(state["plan"])["sections"][: state["at"]]
+    read = [chunk for section in done for chunk, _ in section if chunk not in passed_over]
+    return {"read": read, "skipped": skipped}
