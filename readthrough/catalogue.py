@@ -47,6 +47,7 @@ PARTS: dict[str, dict[str, str]] = {
         "chain-of-agents": "readthrough.agents.workflows.chain_of_agents:ChainOfAgents",
         "iterative-summary": "readthrough.agents.workflows.iterative_summary:IterativeSummary",
         "map-reduce": "readthrough.agents.workflows.map_reduce:MapReduce",
+        "retrieve-then-reason": "readthrough.agents.workflows.retrieve_then_reason:RetrieveThenReason",
         "full-context": "readthrough.agents.workflows.full_context:FullContext",
     },
 }

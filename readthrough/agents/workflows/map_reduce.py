@@ -122,7 +122,7 @@ class MapReduce(Workflow):
     part_tokens: int = 96
     parallel: int = 8
     confidence: Literal["scored", "written"] = "scored"
-    drop_below: float = 0.05
+    drop_below: float = 0.15
     pointers: int = 6
     abstain_below: float = 0.2
 
