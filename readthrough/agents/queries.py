@@ -26,9 +26,7 @@ _SUMMARY = re.compile(
     r"|(?:give|write|make|provide|produce)\b.{0,40}\b(?:summary|overview|synopsis|abstract|outline)\b)",
     re.IGNORECASE,
 )
-_LENGTH = re.compile(
-    r"\b(?:in|of|with) (?:about |around |at most |up to |no more than )?(\d{1,5})[ -]words?\b", re.IGNORECASE
-)
+_LENGTH = re.compile(r"\b(\d{1,5})[ -]words?\b", re.IGNORECASE)
 _MIN_WORDS = 4
 
 
@@ -72,7 +70,7 @@ def wants_summary(question: str) -> bool:
 
 
 def wanted_words(question: str) -> int | None:
-    """The length that the question asks for (`in about 150 words`), None where it names none."""
+    """The length that an order to summarise names (`in about 150 words`), None where it names none."""
     found = _LENGTH.search(question)
     return int(found[1]) if found and int(found[1]) else None
 

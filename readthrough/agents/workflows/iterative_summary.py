@@ -208,7 +208,8 @@ class IterativeSummary(Workflow):
     def _sizes(self, question: Question, services: Services) -> Sizes:
         tokens = services.shelf.count_tokens(services.model)
         # A summary is shorter than its text, however short that is.
-        words = min(wanted_words(question.text) or self.words, max(_LEAST_WORDS, sum(tokens.values()) // 3))
+        wanted = wanted_words(question.text) if _is_summary(question) else None
+        words = min(wanted or self.words, max(_LEAST_WORDS, sum(tokens.values()) // 3))
         summary = math.ceil(words * _TOKENS_A_WORD)
         frame = ROLL.format(text="", before="", words=words, how=FOCUSED.format(question=question.text))
         frame_tokens = services.model.count_tokens([frame])[0] + _TEMPLATE_TOKENS
