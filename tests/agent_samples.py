@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from readthrough.agents.base import Question, Workflow
 from readthrough.agents.services import Services
@@ -34,8 +36,25 @@ def shelve(home: Path, *paths: Path) -> Shelf:
 
 
 def says_what_it_reads(request: Request) -> str:
-    """A model that answers `Ann Weller` where the fact is in front of it, and else passes on what it knew."""
-    return "Ann Weller hid it." if "Ann Weller" in request.messages[-1].content else "Nothing about it."
+    """A model that answers `Ann Weller` where the fact is in front of it, and else passes on what it knew.
+
+    A form is filled in with that, once in every place.
+    """
+    said = "Ann Weller hid it." if "Ann Weller" in request.messages[-1].content else "Nothing about it."
+    return said if request.schema is None else json.dumps(fill_in(request.schema, said, request.schema))
+
+
+def fill_in(schema: dict[str, Any], said: str, root: dict[str, Any]) -> Any:
+    """A small value that satisfies a schema: lists have one item, texts are `said`, numbers the least they may be."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema["type"] == "object":
+        return {name: fill_in(part, said, root) for name, part in schema["properties"].items()}
+    if schema["type"] == "array":
+        return [fill_in(schema["items"], said, root)]
+    return said if schema["type"] == "string" else schema.get("minimum", 0)
 
 
 def decides(request: Request, options: Sequence[str]) -> list[float]:
