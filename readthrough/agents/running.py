@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from readthrough.agents.base import Question, Workflow
     from readthrough.agents.services import Services
 
+FINISHING = "finish early"
+"""The node's name in the run log, of the step that answers from what was read when a budget is spent."""
 NOT_ACCEPTED = "The answer was not accepted."
 
 _ASKED = "__interrupt__"
@@ -73,15 +75,15 @@ def _go_on(
     workflow: Workflow, question: Question, services: Services, saver: BaseCheckpointSaver[Any] | None
 ) -> Answer:
     started = time.perf_counter()
-    before = sum((replace(step.usage, seconds=step.seconds) for step in services.runs.steps(services.run)), Usage())
+    before = sum(step.seconds for step in services.runs.steps(services.run))
     services.budget.hold(workflow.last_step(question, services))
     with replaced(replacements(workflow)):
         state, stopped = _invoke(workflow, _compiled(workflow, services, saver), question, services)
         answer = _answer(workflow, state, question, services)
-    usage = before + services.budget.spent
+    usage = sum((step.usage for step in services.runs.steps(services.run)), Usage())
     answer = replace(
         answer,
-        usage=replace(usage, seconds=round(before.seconds + time.perf_counter() - started, 3)),
+        usage=replace(usage, seconds=round(before + time.perf_counter() - started, 3)),
         stopped=stopped or answer.stopped,
         workflow=workflow.name,
         model=services.model.name,
@@ -174,8 +176,9 @@ def _decision(asked: Mapping[str, Any], services: Services) -> Any:
 
 def _early(workflow: Workflow, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
     """The best that can be said of what was read, within what was held back for it."""
+    last = max((step.number for step in services.runs.steps(services.run)), default=0)
     try:
-        with services.budget.finishing(), services.budget.in_time():
+        with services.budget.finishing(), services.step(FINISHING, last + 1):
             return workflow.finish_early(state, services)
     except BudgetError:
         return {"reply": Reply(NOT_REACHED, abstained=True).keep(services)}

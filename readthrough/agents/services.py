@@ -141,15 +141,22 @@ class Services:
 
     @contextmanager
     def step(self, node: str, number: int) -> Iterator[None]:
-        """Note all that happens inside as one step of the run."""
+        """Note all that happens inside as one step of the run; one that fails as cut short, with what it took."""
         started = time.perf_counter()
         opened = _Open()
         token = _STEP.set(opened)
         try:
             with self.budget.in_time():
                 yield
+        except BaseException:
+            if opened.usage.calls:
+                self._note(f"{node} (cut short)", number, started, opened)
+            raise
         finally:
             _STEP.reset(token)
+        self._note(node, number, started, opened)
+
+    def _note(self, node: str, number: int, started: float, opened: _Open) -> None:
         text = "".join(chunk.text for chunk in opened.chunks)
         step = Step(
             number=number,

@@ -157,8 +157,9 @@ def resume(flags: ResumeFlags) -> int:
     with _log(flags) as (runs, _):
         found = runs.find(flags.run)
     if found.state == "done":
-        print_answer(Answer.from_dict(found.answer or {}), flags, screen)
-        return 0
+        answer = Answer.from_dict(found.answer or {})
+        print_answer(answer, flags, screen)
+        return PARTIAL if answer.stopped is not None else 0
     answers = (lambda _: bool(flags.approve)) if flags.approve is not None else on_approval(screen)
     stdin = piped() if "-" in found.recipe.get("settings", {}).get("paths", ()) else None
     with screen.progress():
