@@ -8,6 +8,7 @@ no, about a whole section. Thresholds come from questions that the model writes 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,9 +104,10 @@ def calibrate(services: Services, questions: int = 32, keep_ratio: float = 0.95,
     for number, weights in zip(asked, _weigh_all(services, texts, list(asked.values())), strict=True):
         own.append(weights[number])
         others += [weight for at, weight in enumerate(weights) if at != number]
-    below = sorted(own)[int((1 - keep_ratio) * len(own))]
+    at_least = sorted(own)[len(own) - math.ceil(round(keep_ratio * len(own), 6))]
+    below = math.floor(at_least * 1000) / 1000
     return Calibration(
-        below=round(below, 3),
+        below=below,
         auroc=round(auroc(own, others), 3),
         kept_ratio=round(sum(weight >= below for weight in own) / len(own), 3),
         skipped_ratio=round(sum(weight < below for weight in others) / len(others), 3),
