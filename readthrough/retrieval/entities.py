@@ -96,7 +96,9 @@ class EntityGraph:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EntityGraph:
         """The graph whose `to_json` gave `values`."""
-        facts = (Linked(*place, text, tuple(names)) for *place, text, names in values["facts"])
+        facts = (
+            Linked(document, start, end, text, tuple(names)) for document, start, end, text, names in values["facts"]
+        )
         return cls(tuple(facts), values["shown"])
 
 

@@ -14,40 +14,32 @@ from typing import Any
 
 from readthrough.models.base import ModelBackend, Request
 
-EXTRACT = """{text}
+EXTRACT = """{passages}
 
-Write down the atomic facts of the text above, all of them, in its order and in its language. An atomic fact is one \
+Write down the atomic facts of each passage above, in the order and in the language of the text. An atomic fact is one \
 short sentence that states one thing and can be understood by itself: it has names where the text has pronouns. With \
 each fact give its key elements: the names, nouns, numbers, verbs and adjectives that it is about, each as short as \
-it would stand in an index."""
+it would stand in an index. Reply in JSON, with the facts of each passage under its number."""
 
-SCHEMA: dict[str, Any] = {
+_FACT: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "facts": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "fact": {"type": "string", "maxLength": 300},
-                    "key_elements": {"type": "array", "items": {"type": "string", "maxLength": 60}, "maxItems": 6},
-                },
-                "required": ["fact", "key_elements"],
-                "additionalProperties": False,
-            },
-        }
+        "fact": {"type": "string", "maxLength": 300},
+        "key_elements": {"type": "array", "items": {"type": "string", "maxLength": 60}, "maxItems": 4},
     },
-    "required": ["facts"],
+    "required": ["fact", "key_elements"],
     "additionalProperties": False,
 }
+_FACTS_A_PASSAGE = 5
 
-PROMPT_VERSION = hashlib.sha256(json.dumps([EXTRACT, SCHEMA]).encode()).hexdigest()[:12]
+PROMPT_VERSION = hashlib.sha256(json.dumps([EXTRACT, _FACT, _FACTS_A_PASSAGE]).encode()).hexdigest()[:12]
 
 TABLE = """CREATE TABLE extracts (
     document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE, recipe TEXT NOT NULL, start INTEGER NOT NULL,
     stop INTEGER NOT NULL, facts TEXT NOT NULL, UNIQUE (document, recipe, start, stop))"""
 
-_DECODER = json.JSONDecoder()
+Said = list[tuple[str, tuple[str, ...]]]
+"""Facts as a model wrote them, each with its key elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +66,50 @@ def recipe(model: ModelBackend) -> str:
     return f"{model.identity} {PROMPT_VERSION}"
 
 
-def ask_for_facts(text: str, max_tokens: int) -> Request:
-    """The request for the facts of a text."""
-    return Request.user(EXTRACT.format(text=text), max_tokens=max_tokens, schema=SCHEMA)
+def schema(passages: int) -> dict[str, Any]:
+    """The form of a reply about `passages` numbered passages.
+
+    Each has its place in it, so that a model that is held to the form goes on through the text: a small one would
+    write the same fact again and again.
+    """
+    numbers = [str(number) for number in range(1, passages + 1)]
+    return {
+        "$defs": {"facts": {"type": "array", "items": _FACT, "maxItems": _FACTS_A_PASSAGE}},
+        "type": "object",
+        "properties": {number: {"$ref": "#/$defs/facts"} for number in numbers},
+        "required": numbers,
+        "additionalProperties": False,
+    }
 
 
-def read_facts(reply: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The facts of a reply with their key elements, in order, each once; of one that was cut, those that are whole."""
-    found: dict[str, tuple[str, ...]] = {}
-    rest = reply.partition("[")[2]
-    while rest := rest.lstrip(" ,\n"):
+def ask_for_facts(passages: str, count: int, max_tokens: int) -> Request:
+    """The request for the facts of `count` numbered passages."""
+    return Request.user(EXTRACT.format(passages=passages), max_tokens=max_tokens, schema=schema(count))
+
+
+def read_facts(reply: str) -> list[Said]:
+    """The facts of each passage in order; of a reply that was cut, what is whole."""
+    return [
+        [(_clean(item["fact"]), tuple(filter(None, map(_clean, item["key_elements"])))) for item in items]
+        for items in _whole(reply).values()
+    ]
+
+
+def _whole(reply: str) -> dict[str, list[dict[str, Any]]]:
+    """The value of a reply, or of as much of it as can be closed to make one."""
+    end, closing = len(reply), ""
+    while True:
         try:
-            item, end = _DECODER.raw_decode(rest)
-        except json.JSONDecodeError:  # the end of the list, or of a reply that was cut
-            break
-        rest = rest[end:]
-        if fact := _clean(item["fact"]):
-            found.setdefault(fact, tuple(filter(None, map(_clean, item["key_elements"]))))
-    return list(found.items())
+            value: dict[str, list[dict[str, Any]]] = json.loads(reply[:end] + closing)
+            return value
+        except json.JSONDecodeError:
+            end, closing = reply.rfind("}", 0, end - 1) + 1, "]}"
+            if not end:
+                return {}
 
 
 def add(connection: sqlite3.Connection, recipe: str, rows: Iterable[tuple[int, Extract]]) -> None:
-    """Keep extracts of the documents with these rows, in the caller's transaction; a row that is gone is passed over."""
+    """Keep extracts, each with its document's row (one that is gone is passed over), in the caller's transaction."""
     connection.executemany(
         """INSERT OR REPLACE INTO extracts (document, recipe, start, stop, facts)
         SELECT key, ?2, ?3, ?4, ?5 FROM documents WHERE key = ?1""",

@@ -1,0 +1,96 @@
+"""Extraction of atomic facts, once a document: which windows have none yet, and asking a model for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from readthrough.agents.passages import numbered, unwrap, windows
+from readthrough.agents.pointers import point, sentences, words
+from readthrough.agents.services import Services
+from readthrough.errors import PromptTooLongError
+from readthrough.retrieval.facts import EXTRACT, Extract, Fact, Said, ask_for_facts, read_facts, recipe, schema
+from readthrough.types import Chunk
+
+# What the chat template takes; an endpoint may have to be told the form of the reply, with that many passages.
+_TEMPLATE_TOKENS = 64
+_PASSAGES = 64
+
+
+def room_tokens(services: Services, window_tokens: int, written_tokens: int) -> int:
+    """How many tokens of text a window has.
+
+    Raises:
+        PromptTooLongError: a chunk of the library is larger.
+    """
+    frame = sum(services.model.count_tokens([EXTRACT, json.dumps(schema(_PASSAGES))])) + _TEMPLATE_TOKENS
+    room = min(window_tokens, services.model.window_tokens - written_tokens - frame)
+    largest = max(services.shelf.count_tokens(services.model).values(), default=0)
+    if room < largest:
+        raise PromptTooLongError(
+            f"a window of {max(room, 0)} tokens is smaller than a passage of {largest}",
+            hint="set more chunk_tokens or fewer facts_tokens, or use a model with a larger window",
+        )
+    return room
+
+
+def without_facts(services: Services, window_tokens: int) -> list[list[int]]:
+    """The chunks that have no facts by this model, in windows; a window is of one document."""
+    shelf = services.shelf
+    tokens = shelf.count_tokens(services.model)
+    known = shelf.facts(recipe(services.model))
+    plan: list[list[int]] = []
+    for entry in shelf.documents:
+        spans = [(extract.start, extract.end) for extract in known[entry.id]]
+        run: list[int] = []
+        for chunk in shelf.chunks(entry.id):
+            if not any(start <= chunk.start and chunk.end <= end for start, end in spans):
+                run.append(chunk.id)
+            elif run:
+                plan += windows(run, tokens, window_tokens)
+                run = []
+        plan += windows(run, tokens, window_tokens)
+    return plan
+
+
+def extract(services: Services, batch: Sequence[Sequence[int]], written_tokens: int) -> list[list[int]]:
+    """Ask for the facts of some windows, together, and keep them in the library.
+
+    Where a reply was cut, the chunk it was cut in and those behind it are returned, to be asked about by themselves;
+    if that is the first one, what is whole of its facts counts. So they are fewer each time, and this ends.
+    """
+    texts = [services.chunks(window) for window in batch]
+    shown = (numbered(prose(services, chunk) for chunk in chunks) for chunks in texts)
+    sizes = map(len, texts)
+    replies = services.complete([ask_for_facts(*each, written_tokens) for each in zip(shown, sizes, strict=True)])
+    made: list[tuple[str, Extract]] = []
+    left: list[list[int]] = []
+    dropped = 0
+    for chunks, reply in zip(texts, replies, strict=True):
+        said = read_facts(reply.text)
+        done = len(chunks) if reply.finish != "length" else max(1, len(said) - 1)
+        facts = [fact for chunk, of_it in zip(chunks, said[:done], strict=False) for fact in _placed(of_it, chunk)]
+        made.append((chunks[0].document, Extract(chunks[0].start, chunks[done - 1].end, tuple(facts))))
+        left += [[chunk.id for chunk in chunks[done:]]] if done < len(chunks) else []
+        dropped += sum(map(len, said[:done])) - len(facts)
+    services.shelf.remember_facts(recipe(services.model), made)
+    cut = sum(reply.finish == "length" for reply in replies)
+    services.decide("extraction", facts=sum(len(each.facts) for _, each in made), dropped=dropped, cut=cut)
+    return left
+
+
+def prose(services: Services, chunk: Chunk) -> str:
+    """A chunk's text without the line breaks of its page; code as it stands."""
+    code = any(entry.id == chunk.document and entry.kind == "code" for entry in services.shelf.documents)
+    return chunk.text.strip("\n") if code else unwrap(chunk.text)
+
+
+def _placed(said: Said, chunk: Chunk) -> list[Fact]:
+    """The facts, each once, with the sentences they were made from; one that shares no word with any is dropped."""
+    facts: dict[str, Fact] = {}
+    among = sentences([chunk])
+    for text, elements in said if among else ():
+        [(sentence, _)] = point("", text, among, most=1)
+        if sentence.words.intersection(words(text)):
+            facts.setdefault(text, Fact(text, elements, sentence.start, sentence.end))
+    return list(facts.values())
