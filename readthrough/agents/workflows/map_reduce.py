@@ -24,7 +24,8 @@ from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.concluding import ANSWER_TOKENS, Span, answer_cost, carry, quotes_for
 from readthrough.agents.forms import fill
 from readthrough.agents.looking import stated_each
-from readthrough.agents.passages import as_data, numbered, windows, within_budget
+from readthrough.agents.passages import numbered, section_text, windows, within_budget
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
@@ -34,13 +35,16 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
 
-EXTRACT = """{text}
+EXTRACT = Prompt(
+    """{text}
 
 This is one part of a longer text. A question about the whole text: {question}
 Write down, as briefly as possible, everything in this part that helps to answer the question: each name, number and \
 fact, in the words of the text. Write nothing else:"""
+)
 
-MAP = """{text}
+MAP = Prompt(
+    """{text}
 
 This is one part of a longer text. A question about the whole text: {question}
 
@@ -55,17 +59,22 @@ Examples of confidence, for the question "In which year was the bridge built?":
 "The bridge was opened two years before the war." answer: two years before the war, confidence 3.
 "The bridge is older than the station." answer: before the station, confidence 1.
 "The bridge is long." answer NO INFORMATION, confidence 0."""
+)
 
-COLLAPSE = """{parts}
+COLLAPSE = Prompt(
+    """{parts}
 
 These notes were taken from consecutive parts of a longer text, to answer this question: {question}
 Put them together into one shorter note. Keep every name, number and fact that helps to answer the question, each \
 once; where notes contradict each other keep what is surer. Write nothing else:"""
+)
 
-REDUCE = """A long text was read in parts. These notes say what the parts hold about the question, each with how sure \
+REDUCE = Prompt(
+    """A long text was read in parts. These notes say what the parts hold about the question, each with how sure \
 it is (0 to 1), the surest first; several may speak of the same thing.
 
 {parts}"""
+)
 
 NO_INFORMATION = "NO INFORMATION"
 
@@ -228,7 +237,7 @@ class MapReduce(Workflow):
         return {"at": at, "parts": _link(services, every), "next": self._after(services, question, every)}
 
     def _noted(self, services: Services, question: Question, read: Sequence[Sequence[Chunk]]) -> list[Part]:
-        texts = [as_data("".join(chunk.text for chunk in chunks).strip()) for chunks in read]
+        texts = [section_text(chunks) for chunks in read]
         if not self._scored(services):
             return self._written(services, [self._ask(question, text, MAP) for text in texts], question, read)
         sure = stated_each(services, texts, question)

@@ -25,6 +25,7 @@ from readthrough.agents.finding import find_chunks, raised
 from readthrough.agents.looking import look
 from readthrough.agents.passages import as_data, in_reading_order, numbered, unwrap
 from readthrough.agents.pointers import Sentence, cut, point, sentences, words
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.services import Services
 from readthrough.models.base import Request
 from readthrough.types import Answer, Chunk, Cost, Event
@@ -33,31 +34,41 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
 
-MATERIAL = """Read these passages.
+MATERIAL = Prompt(
+    """Read these passages.
 
 {passages}"""
+)
 
-WHICH_SENTENCE = """{sentences}
+WHICH_SENTENCE = Prompt(
+    """{sentences}
 
 Question: {question}
 Known so far: {known}
 Which of the numbered sentences says most that is still missing to answer the question? Reply with its number, or \
 with 0 if none does."""
+)
 
-WRITE_SENTENCES = """{passages}
+WRITE_SENTENCES = Prompt(
+    """{passages}
 
 Question: {question}
 Known so far: {known}
 Copy from the passages the sentences that support the answer to the question, word for word, one a line:"""
+)
 
-REASON = """{material}
+REASON = Prompt(
+    """{material}
 
 Question: {question}
 Reason step by step, in few words, from what the passages say to the answer:"""
+)
 
-REASONED = """{material}
+REASONED = Prompt(
+    """{material}
 
 Reasoning: {steps}"""
+)
 
 NOTHING_YET = "(nothing yet)"
 
