@@ -45,6 +45,7 @@ PARTS: dict[str, dict[str, str]] = {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
         "memory-agent": "readthrough.agents.workflows.memory_agent:MemoryAgent",
         "chain-of-agents": "readthrough.agents.workflows.chain_of_agents:ChainOfAgents",
+        "graph-reader": "readthrough.agents.workflows.graph_reader:GraphReader",
         "iterative-summary": "readthrough.agents.workflows.iterative_summary:IterativeSummary",
         "map-reduce": "readthrough.agents.workflows.map_reduce:MapReduce",
         "retrieve-then-reason": "readthrough.agents.workflows.retrieve_then_reason:RetrieveThenReason",
