@@ -122,7 +122,7 @@ class RetrieveThenReason(Workflow):
     hops: int = 3
     picks: int = 2
     least_gain: float = 0.05
-    enough_above: float = 0.9
+    enough_above: float = 0.97
     neighbours: int = 1
     reason_tokens: int = 160
     written_tokens: int = 256
