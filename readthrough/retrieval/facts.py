@@ -97,15 +97,16 @@ def read_facts(reply: str) -> list[Said]:
 
 def _whole(reply: str) -> dict[str, list[dict[str, Any]]]:
     """The value of a reply, or of as much of it as can be closed to make one."""
-    end, closing = len(reply), ""
+    text, end = reply, len(reply)
     while True:
         try:
-            value: dict[str, list[dict[str, Any]]] = json.loads(reply[:end] + closing)
+            value: dict[str, list[dict[str, Any]]] = json.loads(text)
             return value
         except json.JSONDecodeError:
-            end, closing = reply.rfind("}", 0, end - 1) + 1, "]}"
-            if not end:
+            end = reply.rfind("}", 0, end)
+            if end < 0:
                 return {}
+            text = reply[: end + 1] + "]}"
 
 
 def add(connection: sqlite3.Connection, recipe: str, rows: Iterable[tuple[int, Extract]]) -> None:
