@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from readthrough.agents.answering import NOT_REACHED, Reply
 from readthrough.agents.prompts import replaced, replacements
@@ -78,7 +78,7 @@ def _go_on(
     before = sum(step.seconds for step in services.runs.steps(services.run))
     services.budget.hold(workflow.last_step(question, services))
     with replaced(replacements(workflow)):
-        state, stopped = _invoke(workflow, _compiled(workflow, services, saver), question, services)
+        state, stopped = _invoke(workflow, _compiled(workflow, saver), question, services)
         answer = _answer(workflow, state, question, services)
     usage = sum((step.usage for step in services.runs.steps(services.run)), Usage())
     answer = replace(
@@ -95,15 +95,13 @@ def _go_on(
 
 
 def _compiled(
-    workflow: Workflow, services: Services, saver: BaseCheckpointSaver[Any] | None
+    workflow: Workflow, saver: BaseCheckpointSaver[Any] | None
 ) -> CompiledStateGraph[Any, Services, Any, Any]:
+    from langgraph.checkpoint.memory import InMemorySaver
+
     from readthrough.agents.approving import with_approvals
 
-    if saver is None and services.budget.limits.asks:
-        from langgraph.checkpoint.memory import InMemorySaver  # a graph that asks must be able to go on
-
-        saver = InMemorySaver()
-    return with_approvals(workflow).compile(checkpointer=saver)
+    return with_approvals(workflow).compile(checkpointer=saver or InMemorySaver())
 
 
 def _answer(workflow: Workflow, state: dict[str, Any], question: Question, services: Services) -> Answer:
@@ -130,16 +128,11 @@ def _invoke(
     }
     state = _saved(graph, config)
     given: Any = None if state else question.to_state()
-    durability: Literal["sync"] | None = "sync" if graph.checkpointer else None
     while True:
-        stream: Any = graph.stream(
-            given, config, context=services, stream_mode="values", durability=durability, subgraphs=True
-        )
         try:
-            for namespace, values in stream:
-                if len(namespace) <= 1:  # the workflow's own graph, or the one around it
-                    state.update(values)
+            state = dict(graph.invoke(given, config, context=services, durability="sync"))
         except BudgetError as error:
+            state = _saved(graph, config)
             return {**state, **_early(workflow, state, services)}, error.budget
         asked = state.pop(_ASKED, None)
         if not asked:
@@ -157,8 +150,6 @@ def _saved(graph: CompiledStateGraph[Any, Services, Any, Any], config: RunnableC
     """The state of the last checkpoint, of the workflow's own graph where it was at work; empty where there is none."""
     from langgraph.types import StateSnapshot
 
-    if not graph.checkpointer:
-        return {}
     snapshot = graph.get_state(config, subgraphs=True)
     inner = next((task.state for task in snapshot.tasks if isinstance(task.state, StateSnapshot)), None)
     return {**snapshot.values, **(inner.values if inner is not None else {})}
