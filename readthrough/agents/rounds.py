@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from readthrough.agents.base import Question
 from readthrough.agents.looking import look
+from readthrough.agents.passages import as_data
 from readthrough.agents.services import Services
 from readthrough.agents.summarizing import written
 from readthrough.models.base import Request
@@ -65,15 +66,15 @@ class Rounds:
     def think(self, services: Services, material: str, question: Question, progress: str) -> tuple[str, bool]:
         """One round: the new progress, and whether the rounds are over. `progress` is empty before the first."""
         asked = question.text if question.choices is None else " / ".join([question.text, *question.choices])
-        before = progress or NOTHING_YET
+        before = as_data(progress) or NOTHING_YET
         prompt = THINK.format(material=material, question=asked, progress=before)
         segment, _ = written(services.complete([Request.user(prompt, max_tokens=self.segment_tokens)])[0])
         services.put(segment)
-        prompt = PROGRESS.format(question=asked, progress=before, segment=segment)
+        prompt = PROGRESS.format(question=asked, progress=before, segment=as_data(segment))
         now, _ = written(services.complete([Request.user(prompt, max_tokens=self.progress_tokens)])[0])
         if not now or now == progress:
             return progress, True
-        return now, look(services, now, question).stated >= self.finished_above
+        return now, look(services, as_data(now), question).stated >= self.finished_above
 
     def cost(self, rounds: int, material_tokens: int) -> Cost:
         """What so many rounds over material of `material_tokens` take at most."""

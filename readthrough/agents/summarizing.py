@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from readthrough.agents.concluding import Span, carry
-from readthrough.agents.passages import windows
+from readthrough.agents.passages import as_data, section_text, windows
 from readthrough.agents.pointers import words
 from readthrough.agents.services import Services
 from readthrough.documents.sentences import sentence_spans
@@ -51,7 +51,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one summary is written from: a text, and the chunks or the places that it came from."""
+    """What one summary is written from: a text as it stands in a prompt, and the chunks or places that it came from."""
 
     text: str
     chunks: Sequence[Chunk] = ()
@@ -60,12 +60,14 @@ class Part:
     @classmethod
     def read(cls, chunks: Sequence[Chunk], spans: Sequence[Span] = ()) -> Part:
         """Chunks of the text that follow each other, and the places of a summary that is written anew with them."""
-        return cls("".join(chunk.text for chunk in chunks).strip(), chunks, spans)
+        return cls(section_text(chunks), chunks, spans)
 
     @classmethod
     def of(cls, notes: Sequence[Note]) -> Part:
         """Several notes as one part."""
-        return cls("\n\n".join(note.text for note in notes), spans=[span for note in notes for span in note.spans])
+        return cls(
+            "\n\n".join(as_data(note.text) for note in notes), spans=[span for note in notes for span in note.spans]
+        )
 
     def note(self, services: Services, question: str, completion: Completion) -> Note:
         """What a model wrote about this part, each of its sentences with its place."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 from readthrough.agents.answering import NOT_STATED, Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.concluding import answer_cost, answer_if_stated, quotes_for
-from readthrough.agents.passages import windows
+from readthrough.agents.passages import as_data, windows
 from readthrough.agents.queries import wanted_words, wants_summary
 from readthrough.agents.rounds import FROM_PROGRESS, MOST_ROUNDS, Rounds
 from readthrough.agents.services import Services
@@ -210,8 +210,8 @@ class IterativeSummary(Workflow):
         # A summary is shorter than its text, however short that is.
         wanted = wanted_words(question.text) if _is_summary(question) else None
         words = min(wanted or self.words, max(_LEAST_WORDS, sum(tokens.values()) // 3))
-        summary = math.ceil(words * _TOKENS_A_WORD)
-        frame = ROLL.format(text="", before="", words=words, how=FOCUSED.format(question=question.text))
+        summary = _most_tokens(words)
+        frame = ROLL.format(text="", before="", words=words, how=_how(question.text))
         frame_tokens = services.model.count_tokens([frame])[0] + _TEMPLATE_TOKENS
         held = 2 * summary if self.form == "rolling" else max(summary, self.summary_tokens)
         room = min(self.window_tokens, services.model.window_tokens - frame_tokens - held)
@@ -270,13 +270,10 @@ class IterativeSummary(Workflow):
             for part, completion in zip(parts, completions, strict=True)
         ]
 
-    def _request(
-        self, state: Mapping[str, Any], part: Part, prompt: str, last: bool, before: str | None = None
-    ) -> Request:
+    def _request(self, state: Mapping[str, Any], part: Part, prompt: str, last: bool, before: str = "") -> Request:
         """What asks for a summary of a part: the `last` one has the length that was asked for."""
-        how = PLAIN if state["question"] == SUMMARIZE else FOCUSED.format(question=state["question"])
         words = state["words"] if last else self.summary_tokens // 2
-        content = prompt.format(text=part.text, before=before, words=words, how=how)
+        content = prompt.format(text=part.text, before=as_data(before), words=words, how=_how(state["question"]))
         return Request.user(content, max_tokens=_most_tokens(words) if last else self.summary_tokens)
 
     def _more(self, state: State) -> str:
@@ -320,7 +317,7 @@ class IterativeSummary(Workflow):
     def _think(self, state: State, runtime: Runtime[Services]) -> State:
         """One round of reasoning over the summary."""
         services, done = runtime.context, state["rounds"] + 1
-        material = MATERIAL.format(summary=Note.kept(services, state["note"]).text)
+        material = MATERIAL.format(summary=as_data(Note.kept(services, state["note"]).text))
         before = services.get(state["progress"]) if "progress" in state else ""
         progress, over = self._rounds().think(services, material, Question.of(state), before)
         services.emit(Event("think", done, self.rounds - 1, "rounds"))
@@ -352,9 +349,9 @@ class IterativeSummary(Workflow):
     def _reply(self, state: Mapping[str, Any], services: Services, note: Note) -> Reply:
         if not note.text:
             return Reply(NOT_STATED, abstained=True)
-        material = MATERIAL.format(summary=note.text)
+        material = MATERIAL.format(summary=as_data(note.text))
         if state.get("progress"):
-            material = FROM_PROGRESS.format(material=material, progress=services.get(state["progress"]))
+            material = FROM_PROGRESS.format(material=material, progress=as_data(services.get(state["progress"])))
         return answer_if_stated(services, material, Question.of(state), self.abstain_below)
 
     def _so_far(self, state: Mapping[str, Any], services: Services) -> list[Note]:
@@ -368,6 +365,11 @@ class IterativeSummary(Workflow):
 
 def _is_summary(question: Question) -> bool:
     return question.choices is None and wants_summary(question.text)
+
+
+def _how(question: str) -> str:
+    """How a summary is to be written: about the whole text, or about a question."""
+    return PLAIN if question == SUMMARIZE else FOCUSED.format(question=question)
 
 
 def _most_tokens(words: int) -> int:
