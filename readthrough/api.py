@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, Settings, load_settings
 from readthrough.errors import MissingPathError, UsageError
+from readthrough.opening import Models, Texts, as_kept, key, with_file
 from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, SkippedFile
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from readthrough.agents.base import Workflow
     from readthrough.agents.services import Services
+    from readthrough.agents.spec.flow import Flow
     from readthrough.memory.library import Library
     from readthrough.memory.runs import RunLog
     from readthrough.memory.shelf import Entry, Shelf
@@ -58,18 +59,16 @@ def read(
     if backend is not None:
         overrides["model"] = None
     loaded = load_settings(overrides)
-    library = open_library(loaded.settings, on_event)
+    given = {name for name, origin in loaded.origins.items() if origin == "flag"}
+    texts = Texts(paths, stdin, frozenset(given if backend is None else {*given, "model"}))
+    settings = with_file(loaded.settings, texts.given)
+    library = open_library(settings, on_event)
     try:
-        shelf = library.shelve(
-            paths,
-            encoding=loaded.settings.encoding,
-            stdin=stdin,
-            vectors=loaded.settings.index != "bm25",
-        )
+        shelf = texts.shelve(library, settings)
     except BaseException:
         library.close()
         raise
-    return Book(library, shelf, loaded.settings, model=backend, on_event=on_event, paths=paths)
+    return Book(library, shelf, settings, model=backend, on_event=on_event, texts=texts)
 
 
 def resume(
@@ -136,15 +135,15 @@ class Book:
         *,
         model: Any = None,
         on_event: OnEvent | None = None,
-        paths: Sequence[str | Path] = (),
+        texts: Texts | None = None,
     ) -> None:
         self._library = library
         self._shelf = shelf
         self._settings = settings
-        self._given_model = model
         self._on_event = on_event
-        self._paths = [str(path) for path in paths]
-        self._model: ModelBackend | None = None
+        self._texts = texts or Texts()
+        self._shelves = {key(settings.chunker): shelf}
+        self._models = Models(settings, model, on_event)
         self._runs: RunLog | None = None
         self._lock = threading.Lock()
         self._services_now: Services | None = None
@@ -163,7 +162,8 @@ class Book:
         Args:
             question: the question.
             choices: the options of a multiple-choice question; the answer is one of them.
-            workflow: a name, or `{name: {option: value}}`; the settings' workflow where left out.
+            workflow: a name, `{name: {option: value}}`, or a YAML file (see README, "Graphs of your own"), whose
+                model, chunker and index hold for this question; the settings' workflow where left out.
             on_text: hears the answer piece by piece as it is written.
             limits: the most that the answer may take; where it ends the run, `Answer.stopped` says so.
             options: options of the workflow; an unknown one is an error. Two are not the workflow's:
@@ -173,7 +173,7 @@ class Book:
 
         Raises:
             UsageError: the question is empty, or there are fewer than two choices.
-            ConfigError: an unknown workflow or option.
+            ConfigError: an unknown workflow or option, or something is wrong in the YAML file.
             ModelError: the model or endpoint failed.
         """
         from readthrough.agents.base import Question
@@ -181,10 +181,11 @@ class Book:
 
         checkpointer, on_approval = options.pop("checkpointer", None), options.pop("on_approval", None)
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
-        flow = self._workflow(workflow, options)
-        services = self._services(on_text, limits, on_approval)
+        flow = self._flow(workflow, options)
+        settings = self._settings.model_copy(update=flow.settings)
+        services = self._services(settings, on_text, limits, on_approval)
         with self._lock, self._checkpoints(checkpointer) as saver:  # one model, one answer at a time
-            return run(flow, asked, services, saver, self._to_keep())
+            return run(flow.workflow, asked, services, saver, self._to_keep(settings))
 
     def resume(
         self,
@@ -212,8 +213,8 @@ class Book:
         found = self.runs.find(run)
         if found.state == "done":
             return Answer.from_dict(found.answer or {})
-        flow = self._workflow(found.recipe.get("workflow", found.workflow), {})
-        services = self._services(on_text, limits, on_approval)
+        flow = self._flow(found.recipe.get("workflow", found.workflow), {}, frozenset()).workflow
+        services = self._services(as_kept(self._settings, self._texts.given, found), on_text, limits, on_approval)
         services.run = found.id
         with self._lock, self._checkpoints(checkpointer) as saver:
             return resume(flow, Question(found.question, found.choices), services, saver)
@@ -234,9 +235,10 @@ class Book:
         from readthrough.agents.estimating import estimate
 
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
-        flow = self._workflow(workflow, options)
+        flow = self._flow(workflow, options)
         with self._lock:
-            return estimate(flow, asked, self._services())
+            services = self._services(self._settings.model_copy(update=flow.settings))
+            return estimate(flow.workflow, asked, services)
 
     async def aask(
         self,
@@ -272,9 +274,7 @@ class Book:
     @property
     def model(self) -> ModelBackend:
         """The model, opened on first use and shared by all questions."""
-        if self._model is None:
-            self._model = _open_model(self._given_model, self._settings, self._on_event)
-        return self._model
+        return self._models.get(self._settings.model)
 
     @property
     def documents(self) -> tuple[Entry, ...]:
@@ -306,12 +306,11 @@ class Book:
 
     def close(self) -> None:
         """Give back the model (unless it was handed over ready), the run log and the library."""
-        if self._model is not None and self._model is not self._given_model:
-            self._model.close()
+        self._models.close()
         if self._runs is not None:
             self._runs.close()
         self._library.close()
-        self._model = self._runs = None
+        self._runs = None
 
     def __enter__(self) -> Book:
         return self
@@ -340,19 +339,35 @@ class Book:
             self._runs = open_runs(self._settings)
         return self._runs
 
-    def _workflow(self, spec: str | dict[str, Any] | None, options: dict[str, Any]) -> Workflow:
-        from readthrough.spec import build
+    def _flow(
+        self, spec: str | dict[str, Any] | None, options: dict[str, Any], given: frozenset[str] | None = None
+    ) -> Flow:
+        """A workflow, and what its file wants; `given` are the settings that win over the file, those of `read`."""
+        from readthrough.agents.spec.flow import Around, open_flow
 
-        flow: Workflow = build("workflows", spec or self._settings.workflow, options, {"index": self._settings.index})
-        return flow
+        around = Around(self._settings.index, self._texts.given if given is None else given, options)
+        return open_flow(spec or self._settings.workflow, around)
+
+    def _shelved(self, settings: Settings) -> Shelf:
+        """The texts as the settings' chunker splits them."""
+        chunker = key(settings.chunker)
+        if chunker not in self._shelves:
+            self._shelves[chunker] = self._texts.shelve(self._library, settings)
+        return self._shelves[chunker]
 
     def _services(
-        self, on_text: OnText | None = None, limits: Limits | None = None, on_approval: OnApproval | None = None
+        self,
+        settings: Settings,
+        on_text: OnText | None = None,
+        limits: Limits | None = None,
+        on_approval: OnApproval | None = None,
     ) -> Services:
         from readthrough.agents.budget import Budget
         from readthrough.agents.services import Services
 
-        services = Services(self.model, self._shelf, self.runs, on_event=self._on_event, on_text=on_text)
+        model, shelf = self._models.get(settings.model), self._shelved(settings)
+        services = Services(model, shelf, self.runs, on_event=self._on_event, on_text=on_text)
+        services.open_model = self._models.get
         services.budget, services.on_approval = Budget(limits), on_approval
         self._services_now = services
         return services
@@ -364,11 +379,11 @@ class Book:
 
         return nullcontext(given) if given is not None else open_saver(self._settings.home / CHECKPOINTS)
 
-    def _to_keep(self) -> dict[str, Any]:
+    def _to_keep(self, settings: Settings) -> dict[str, Any]:
         """What `reopen` needs; a model that was handed over ready must be handed over again."""
         from readthrough.agents.recipe import to_reopen
 
-        return to_reopen(self._settings, self._paths, self._given_model is not None)
+        return to_reopen(settings, [str(path) for path in self._texts.paths], self._models.given is not None)
 
 
 def open_runs(settings: Settings) -> RunLog:
@@ -380,20 +395,3 @@ def open_runs(settings: Settings) -> RunLog:
     from readthrough.memory.runs import RunLog
 
     return RunLog(settings.home / "runs.sqlite")
-
-
-def _open_model(given: Any, settings: Settings, on_event: OnEvent | None) -> ModelBackend:
-    from readthrough.models.base import ModelBackend
-    from readthrough.models.open import open_model
-
-    if isinstance(given, ModelBackend):
-        return given
-    return open_model(
-        given or settings.model,
-        device=settings.device,
-        dtype=settings.dtype,
-        window_tokens=settings.window_tokens,
-        base_url=settings.base_url,
-        deadline_seconds=settings.deadline_seconds,
-        on_event=on_event,
-    )

@@ -51,6 +51,17 @@ PARTS: dict[str, dict[str, str]] = {
         "retrieve-then-reason": "readthrough.agents.workflows.retrieve_then_reason:RetrieveThenReason",
         "full-context": "readthrough.agents.workflows.full_context:FullContext",
     },
+    "nodes": {
+        "retrieve": "readthrough.agents.nodes.retrieve:RetrieveNode",
+        "scan": "readthrough.agents.nodes.scan:ScanNode",
+        "weigh": "readthrough.agents.nodes.weigh:WeighNode",
+        "gate": "readthrough.agents.nodes.gate:GateNode",
+        "reader": "readthrough.agents.nodes.reader:ReaderNode",
+        "enough": "readthrough.agents.nodes.enough:EnoughNode",
+        "queries": "readthrough.agents.nodes.queries:QueriesNode",
+        "router": "readthrough.agents.nodes.router:RouterNode",
+        "manager": "readthrough.agents.nodes.manager:ManagerNode",
+    },
 }
 
 

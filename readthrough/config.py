@@ -40,6 +40,7 @@ class Settings(BaseModel):
     model: Spec = Field("qwen2.5-coder-1.5b-instruct", description="model: name, folder, hub id or openai:MODEL@URL")
     workflow: Spec = Field("retrieve", description="workflow that answers")
     index: str = Field("hybrid", description="index that finds chunks")
+    chunker: Spec | None = Field(None, description="how texts are split; by their kind where left out")
     home: Path = Field(default_factory=lambda: user_data_path("readthrough"), description="folder of the library")
     device: str = Field("auto", description="device of a local model: auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="number type of a local model")
@@ -79,6 +80,7 @@ class Overrides(TypedDict, total=False):
     model: Any
     workflow: Any
     index: str | None
+    chunker: Any
     home: str | Path | None
     device: str | None
     dtype: str | None

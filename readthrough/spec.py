@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from readthrough.catalogue import find, unknown
+from readthrough.catalogue import find, names, unknown
 from readthrough.errors import ConfigError
 
 
@@ -37,6 +38,21 @@ def split(spec: object, what: str = "part") -> tuple[str, dict[str, Any]]:
     raise ConfigError(f"{what}: expected a name or {{name: {{option: value}}}}, not {spec!r:.80}")
 
 
+def names_file(spec: object) -> bool:
+    """Whether a workflow's spec names a YAML file: by its ending, or because there is such a file."""
+    if not isinstance(spec, str) or spec in names("workflows"):
+        return False
+    try:
+        return spec.endswith((".yaml", ".yml")) or Path(spec).expanduser().is_file()
+    except (OSError, RuntimeError):  # too long for a name, or a home of nobody: no file in any case
+        return False
+
+
+def options_of(part: Any) -> list[str]:
+    """The names of the options of a part's class."""
+    return [field.name for field in dataclasses.fields(part) if field.init]
+
+
 def build(
     point: str, spec: object, options: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
 ) -> Any:
@@ -51,7 +67,7 @@ def build(
     what = point.removesuffix("s")
     name, values = split(spec, what)
     part = find(point, name)
-    known = [field.name for field in dataclasses.fields(part) if field.init]
+    known = options_of(part)
     usual = {option: value for option, value in (defaults or {}).items() if option in known}
     values = {**usual, **values, **(options or {})}
     for option in values:

@@ -67,7 +67,6 @@ class Library:
         self.home = home
         self.on_event = on_event
         self._chunker = chunker
-        self._chunker_name = chunker.fingerprint
         self._size_limit_bytes = size_limit_bytes
         self._embedder = None if isinstance(embedder, str) else embedder
         self._embedder_name = embedder if isinstance(embedder, str) else embedder.name
@@ -118,6 +117,7 @@ class Library:
         stdin: bytes | None = None,
         vectors: bool = True,
         on_event: OnEvent | None = None,
+        chunker: Chunker | None = None,
     ) -> Shelf:
         """Put files and folders on a shelf to ask; what the library already has is not read again.
 
@@ -127,6 +127,7 @@ class Library:
             stdin: bytes to read as a document, where `paths` names `-`.
             vectors: embed the chunks now; otherwise the first search that needs vectors does.
             on_event: hears of progress, in place of the library's own listener.
+            chunker: how documents are split, in place of the library's own.
 
         Raises:
             InputError: a path is missing, a named file cannot be read, or (EmptyShelfError) nothing can be.
@@ -134,18 +135,25 @@ class Library:
         """
         self.vectors.on_event = listener = on_event or self.on_event
         shown = [os.fspath(path) for path in paths]
-        return self._recovering(lambda: self._shelve(shown, encoding, stdin, vectors, listener))
+        splits = self._chunker if chunker is None else chunker
+        return self._recovering(lambda: self._shelve(shown, encoding, stdin, vectors, (splits, listener)))
 
     def _shelve(
-        self, paths: Sequence[str], encoding: str | None, stdin: bytes | None, vectors: bool, listener: OnEvent | None
+        self,
+        paths: Sequence[str],
+        encoding: str | None,
+        stdin: bytes | None,
+        vectors: bool,
+        using: tuple[Chunker, OnEvent | None],
     ) -> Shelf:
-        work = Shelving(self._database, self._analyzer, (self._chunker_name, self._chunker), encoding, listener)
+        chunker, listener = using
+        work = Shelving(self._database, self._analyzer, (chunker.fingerprint, chunker), encoding, listener)
         work.run(paths, stdin)
         rows = [item.document for item in work.placed]
         with self._database.write() as connection:
             holdings.touch(connection, rows)
             holdings.forget_missing(connection, paths, rows)
-        shelf = Shelf(self, work.placed, self._chunker_name, work.skipped)
+        shelf = Shelf(self, work.placed, chunker.fingerprint, work.skipped)
         if vectors:
             self.vectors.ensure(shelf.chunk_array())
         if self._size_limit_bytes is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from readthrough import catalogue
 from readthrough.errors import ConfigError
 from readthrough.models.base import ModelBackend
-from readthrough.spec import build, split
+from readthrough.spec import build, options_of, split
 from readthrough.types import Event
 
 if TYPE_CHECKING:
@@ -67,6 +67,26 @@ def open_model(spec: str | Mapping[str, Any], **options: Unpack[ModelOptions]) -
     chosen = {key: value for key, value in given.items() if key in fields and key not in values}
     model: ModelBackend = build("models", {backend: values}, chosen)
     return model
+
+
+def check_spec(spec: str | Mapping[str, Any]) -> None:
+    """Raise what can be known to be wrong with a spec before a model is opened; nothing is loaded.
+
+    Raises:
+        UnknownNameError: no such model, backend or option; the message names the nearest.
+        ConfigError: it is neither a name nor one name with its options.
+        WeightsError: it names a folder that is not there.
+    """
+    if isinstance(spec, str) and spec.startswith(_SCRIPTED):
+        return
+    backend, values = _parse(spec)
+    if backend == "local":
+        _check_local(str(values.get("name", "default")))
+    if isinstance(spec, Mapping):
+        known = options_of(catalogue.find("models", backend))
+        for option in values:
+            if option not in known:
+                raise catalogue.unknown(f"option of model {backend!r}", option, known)
 
 
 def _parse(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -67,13 +67,23 @@ class Node(ABC):
     def work(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
         """What to change in the state; a branch sets `outcome`. Deterministic, and safe to repeat."""
 
-    def cost(self, question: Question, services: Services) -> Cost:
-        """What one visit takes at most. `seconds` is filled in by whoever asks."""
+    def cost(self, question: Question, services: Services, shown_tokens: int) -> Cost:
+        """What one visit takes at most, over passages of `shown_tokens`. `seconds` is filled in by whoever asks."""
         return Cost()
 
+
+@dataclass(frozen=True)
+class ScanningNode(Node):
+    """A node that goes through the text: its bounded outcomes come up `visits` times."""
+
+    @abstractmethod
     def visits(self, services: Services) -> int:
-        """How often its bounded outcomes come up."""
-        return 0
+        """How often it has something to show."""
+
+    @property
+    @abstractmethod
+    def shown_tokens(self) -> int:
+        """How much it shows a visit, at most."""
 
 
 @dataclass(frozen=True)

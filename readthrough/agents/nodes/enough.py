@@ -47,6 +47,6 @@ class EnoughNode(AskingNode):
         services.decide("is it enough?", stated=stated)
         return {"outcome": "enough" if stated >= self.threshold else "more"}
 
-    def cost(self, question: Question, services: Services) -> Cost:
+    def cost(self, question: Question, services: Services, shown_tokens: int) -> Cost:
         """One look."""
         return answer_cost(services, question, self.passage_tokens, 0)

@@ -14,7 +14,7 @@ from readthrough.agents.base import Question
 from readthrough.agents.finding import raised
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.covering import cover
-from readthrough.agents.nodes.material import PASSAGE_TOKENS, running_text
+from readthrough.agents.nodes.material import running_text
 from readthrough.agents.passages import unwrap
 from readthrough.agents.services import Services
 from readthrough.models.base import Request
@@ -51,11 +51,10 @@ class GateNode(AskingNode):
             return {"outcome": "matters"}
         return {"outcome": "skip", "covered": cover(state, services, "skipped", state["passages"])}
 
-    def cost(self, question: Question, services: Services) -> Cost:
+    def cost(self, question: Question, services: Services, shown_tokens: int) -> Cost:
         """The passages once, and the question twice."""
         asked = services.model.count_tokens([question.text])[0]
-        total = sum(services.shelf.count_tokens(services.model).values())
-        return Cost(calls=2, prompt_tokens=min(PASSAGE_TOKENS, total) + 2 * asked)
+        return Cost(calls=2, prompt_tokens=shown_tokens + 2 * asked)
 
     def _matters(self, state: Mapping[str, Any], services: Services) -> bool:
         question = state["question"]

@@ -74,7 +74,7 @@ class ManagerNode(AskingNode):
         update: dict[str, Any] = {"reply": reply.keep(services)}
         return {**update, **self._sources(shown, question, reply, state, services)} if shown.passages else update
 
-    def cost(self, question: Question, services: Services) -> Cost:
+    def cost(self, question: Question, services: Services, shown_tokens: int) -> Cost:
         """A look and an answer."""
         return answer_cost(services, question, self.passage_tokens, self.answer_tokens)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from readthrough.agents.base import Question
 from readthrough.agents.nodes.base import AskingNode
-from readthrough.agents.nodes.material import PASSAGE_TOKENS, material
+from readthrough.agents.nodes.material import material
 from readthrough.agents.prompts import check
 from readthrough.agents.services import Services
 from readthrough.models.base import Request
@@ -60,7 +60,7 @@ class QueriesNode(AskingNode):
         # A search that was made already would find nothing new that the question does not find as well.
         return {"queries": services.put_json([*asked, state["question"] if query in ("", *asked) else query])}
 
-    def cost(self, question: Question, services: Services) -> Cost:
+    def cost(self, question: Question, services: Services, shown_tokens: int) -> Cost:
         """One short call over the notes."""
         asked = sum(services.model.count_tokens([self.prompt, question.text]))
-        return Cost(calls=1, prompt_tokens=PASSAGE_TOKENS + asked, completion_tokens=_QUERY_TOKENS)
+        return Cost(calls=1, prompt_tokens=shown_tokens + asked, completion_tokens=_QUERY_TOKENS)

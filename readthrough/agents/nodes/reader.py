@@ -16,7 +16,7 @@ from readthrough.agents.base import Question
 from readthrough.agents.concluding import Span, carry, plain
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.covering import cover
-from readthrough.agents.nodes.material import PASSAGE_TOKENS, running_text
+from readthrough.agents.nodes.material import running_text
 from readthrough.agents.passages import in_reading_order, windows
 from readthrough.agents.prompts import check
 from readthrough.agents.services import Services
@@ -67,11 +67,10 @@ class ReaderNode(AskingNode):
         covered = cover(state, services, state["origin"], [chunk.id for chunk in passages])
         return {"notes": services.put(notes), "pointers": spans, "covered": covered}
 
-    def cost(self, question: Question, services: Services) -> Cost:
-        """One call over a usual number of passages."""
+    def cost(self, question: Question, services: Services, shown_tokens: int) -> Cost:
+        """One call."""
         frame = services.model.count_tokens([self.prompt, question.text])
-        total = sum(services.shelf.count_tokens(services.model).values())
-        prompt = min(PASSAGE_TOKENS, total) + sum(frame) + self.notes_tokens
+        prompt = shown_tokens + sum(frame) + self.notes_tokens
         return Cost(calls=1, prompt_tokens=prompt, completion_tokens=self.notes_tokens)
 
     def _windows(self, ids: list[int], question: str, services: Services) -> list[list[int]]:

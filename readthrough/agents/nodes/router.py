@@ -69,7 +69,7 @@ class RouterNode(AskingNode):
         services.decide("which route?", **mean)
         return {"outcome": max(names, key=mean.__getitem__)}
 
-    def cost(self, question: Question, services: Services) -> Cost:
+    def cost(self, question: Question, services: Services, shown_tokens: int) -> Cost:
         """A call a route."""
         calls = len(self.routes)
         asked = services.model.count_tokens([self._text(question.text, self.outcomes)])[0]

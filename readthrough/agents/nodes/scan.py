@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from readthrough.agents.nodes.base import Node
+from readthrough.agents.nodes.base import ScanningNode
 from readthrough.agents.passages import windows
 from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
@@ -14,7 +14,7 @@ from readthrough.types import Event
 
 
 @dataclass(frozen=True)
-class ScanNode(Node):
+class ScanNode(ScanningNode):
     """Takes the next window of chunks in reading order (`more`), until all were taken (`done`).
 
     Attributes:
@@ -43,6 +43,11 @@ class ScanNode(Node):
             return {"outcome": "done", "passages": [], "own": (plan, at)}
         services.emit(Event("read", at + 1, len(steps), "windows"))
         return {"outcome": "more", "passages": steps[at], "origin": "read", "own": (plan, at + 1)}
+
+    @property
+    def shown_tokens(self) -> int:
+        """A window."""
+        return self.window_tokens
 
     def visits(self, services: Services) -> int:
         """A window a visit."""

@@ -52,12 +52,12 @@ class WeighNode(AskingNode):
         update: dict[str, Any] = {"passages": ranked[: self.keep]}
         return {**update, "covered": cover(state, services, "skipped", dropped)} if dropped else update
 
-    def cost(self, question: Question, services: Services) -> Cost:
-        """A call a chunk, of as many chunks as are kept twice over."""
+    def cost(self, question: Question, services: Services, shown_tokens: int) -> Cost:
+        """A call a chunk."""
         tokens = services.shelf.count_tokens(services.model)
         asked = services.model.count_tokens([question.text])[0] + _FRAME_TOKENS
-        calls = min(2 * self.keep, len(tokens))
-        return Cost(calls=calls + 1, prompt_tokens=calls * (sum(tokens.values()) // max(1, len(tokens)) + asked))
+        calls = min(-(-shown_tokens * len(tokens) // max(1, sum(tokens.values()))), len(tokens))
+        return Cost(calls=calls + 1, prompt_tokens=shown_tokens + (calls + 1) * asked)
 
     def _weights(self, question: str, passages: Sequence[int], services: Services) -> Mapping[int, float]:
         if "logits" in services.model.capabilities:

@@ -1,0 +1,1 @@
+"""Agent graphs in YAML: options of a built-in workflow, or a graph of nodes, edges and branches."""

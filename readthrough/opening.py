@@ -1,0 +1,112 @@
+"""What `readthrough.api` opens: texts on a shelf, models, and the settings that a workflow's file changes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from readthrough.config import Settings, Spec
+from readthrough.spec import names_file
+from readthrough.types import Event
+
+if TYPE_CHECKING:
+    from readthrough.memory.library import Library
+    from readthrough.memory.runs import Run
+    from readthrough.memory.shelf import Shelf
+    from readthrough.models.base import ModelBackend
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What `read` was called with: paths, standard input, and the names of the settings that were given."""
+
+    paths: Sequence[str | Path] = ()
+    stdin: bytes | None = None
+    given: frozenset[str] = frozenset()
+
+    def shelve(self, library: Library, settings: Settings) -> Shelf:
+        """The texts in the library, split by the settings' chunker."""
+        from readthrough.documents.chunking import open_chunker
+
+        return library.shelve(
+            [str(path) for path in self.paths],
+            encoding=settings.encoding,
+            stdin=self.stdin,
+            vectors=settings.index != "bm25",
+            chunker=None if settings.chunker is None else open_chunker(settings.chunker),
+        )
+
+
+class Models:
+    """The models of a Book, each opened on first use; `given` is one that was handed over in place of the settings'."""
+
+    def __init__(self, settings: Settings, given: Any, on_event: Callable[[Event], None] | None) -> None:
+        self._settings = settings
+        self._on_event = on_event
+        self.given = given
+        self._opened: dict[str, ModelBackend] = {}
+        self._lock = threading.Lock()
+
+    def get(self, spec: Spec) -> ModelBackend:
+        """The model that `spec` names."""
+        with self._lock:
+            if key(spec) not in self._opened:
+                given = self.given if spec == self._settings.model else None
+                self._opened[key(spec)] = self._open(given or spec)
+            return self._opened[key(spec)]
+
+    def close(self) -> None:
+        """Give them back, but not the one that was handed over."""
+        for model in self._opened.values():
+            if model is not self.given:
+                model.close()
+        self._opened.clear()
+
+    def _open(self, spec: Any) -> ModelBackend:
+        from readthrough.models.base import ModelBackend
+        from readthrough.models.open import open_model
+
+        if isinstance(spec, ModelBackend):
+            return spec
+        settings = self._settings
+        return open_model(
+            spec,
+            device=settings.device,
+            dtype=settings.dtype,
+            window_tokens=settings.window_tokens,
+            base_url=settings.base_url,
+            deadline_seconds=settings.deadline_seconds,
+            on_event=self._on_event,
+        )
+
+
+def with_file(settings: Settings, given: frozenset[str]) -> Settings:
+    """The settings, with what the workflow's YAML file says of chunker and index, where they name such a file.
+
+    Raises:
+        ConfigError: something in the file is wrong.
+    """
+    if not names_file(settings.workflow):
+        return settings
+    from readthrough.agents.spec.flow import Around, open_flow
+
+    wanted = open_flow(settings.workflow, Around(settings.index, given)).settings
+    return settings.model_copy(update={name: wanted[name] for name in ("chunker", "index") if name in wanted})
+
+
+def as_kept(settings: Settings, given: frozenset[str], run: Run) -> Settings:
+    """The settings as they were for a run; a model that was given to `read` wins."""
+    kept = run.recipe.get("settings", {})
+    update = {"chunker": kept.get("chunker")}
+    if "model" not in given and kept.get("model") not in (None, settings.to_keep()["model"]):
+        update["model"] = kept["model"]
+    return settings.model_copy(update=update)
+
+
+def key(spec: Spec | None) -> str:
+    """A spec as the key of a dictionary."""
+    return dumps(spec, sort_keys=True)
