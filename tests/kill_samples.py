@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from readthrough.memory.runs import RunLog
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from tests.agent_samples import QUESTION, decides, says_what_it_reads, shelve
+from tests.library_samples import open_library
 
 # Its processes begin as copies of one that has imported everything and done nothing: quick, and safe to copy.
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -50,7 +53,7 @@ class Outcome:
     """How a run ended, or how far it came.
 
     Attributes:
-        answer: the Answer as JSON without what may differ (run, seconds, cached tokens); None for a killed run.
+        answer: the Answer as JSON without run and usage; None for a killed run.
         calls: how often the model was called.
         moments: how many moments there were.
         largest_step_calls: the most calls of one step, as the run log has them.
@@ -71,12 +74,28 @@ class _Moments:
         self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         self._kill_at = kill_at
         self._count = 0
+        self._lock = threading.Lock()
 
     def pass_by(self, kind: bytes) -> None:
-        if self._count == self._kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._count += 1
-        os.write(self._file, kind)
+        with self._lock:  # checkpoints are written by threads
+            if self._count == self._kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._count += 1
+            os.write(self._file, kind)
+
+
+def prepared(workflow: str, home: Path, book: Path) -> Case:
+    """A case whose book is in the library already."""
+    library = open_library(home)
+    library.shelve([book])
+    library.close()
+    return Case(workflow, home, book)
+
+
+def copied(case: Case, home: Path) -> Case:
+    """The case in a copy of its home folder."""
+    shutil.copytree(case.home, home)
+    return replace(case, home=home)
 
 
 def go(case: Case, resumed: str | None = None, kill_at: int | None = None) -> Outcome:
@@ -134,7 +153,7 @@ def _work(case: Case, resumed: str | None, kill_at: int | None) -> None:
             services.run = resumed
             answer = resume(case.flow(), Question(QUESTION), services, saver)
     values = answer.to_dict()
-    del values["run"], values["usage"]["seconds"], values["usage"]["cached_tokens"]
+    del values["run"], values["usage"]
     (case.home / "answer.json").write_text(json.dumps(values), encoding="utf-8")
 
 
