@@ -1,4 +1,4 @@
-"""The checkpoints of runs: LangGraph's SqliteSaver over one file, readable by its owner alone."""
+"""The checkpoints of runs, in one file that its owner alone can read."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ def open_saver(path: Path) -> Iterator[SqliteSaver]:
         LibraryError: the file cannot be read or written.
     """
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    from readthrough.agents.thinning import ThinningSaver
 
     with guard(path, "file of checkpoints"):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
         try:
-            saver = SqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+            saver = ThinningSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
             saver.setup()
             yield saver
         finally:
