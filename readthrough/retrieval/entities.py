@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 _DETERMINER = re.compile(r"^(?:the|an?|this|that|these|those|his|her|its|their|my|your|our)\s+(?=\S)")
+_NO_NAMES = frozenset(
+    "the a an this that these those and or but not of to in on at by for from with as if so then than he she it they we "
+    "you i him her them us me his its their our your my who whom whose which what when where why how be is are was were "
+    "been has have had do does did will would shall should can could may might must there here".split()
+)
 _EDGES = re.compile(r"^\W+|\W+$")
 
 
@@ -103,9 +108,13 @@ class EntityGraph:
 
 
 def normalise(element: str) -> str:
-    """A key element as a name: compatibility forms, case and marks at its ends folded, no determiner."""
+    """A key element as a name: compatibility forms, case and marks at its ends folded, no determiner.
+
+    Empty where nothing is left, or English function words alone, which small models like to call key elements.
+    """
     name = " ".join(unicodedata.normalize("NFKC", element).casefold().split())
-    return _DETERMINER.sub("", _EDGES.sub("", name))
+    name = _DETERMINER.sub("", _EDGES.sub("", name))
+    return "" if _NO_NAMES.issuperset(name.split()) else name
 
 
 def singular(name: str, known: Mapping[str, Any]) -> str:
