@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from readthrough.agents.budget import Budget
+from readthrough.agents.streaming import listeners, spoken, tell
 from readthrough.config import Spec
 from readthrough.errors import UsageError
 from readthrough.memory.runs import RunLog, Step
@@ -72,9 +73,10 @@ class Services:
         return self.budget.spent
 
     def emit(self, event: Event) -> None:
-        """Tell whoever listens how far the run is."""
+        """Tell whoever listens how far the run is, the graph's custom stream too."""
         if self.on_event is not None:
             self.on_event(event)
+        tell(event)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """`ModelBackend.complete`, counted and within the budget."""
@@ -97,10 +99,10 @@ class Services:
 
     def write(self, request: Request) -> Completion:
         """Complete the request whose text the user reads: streamed where somebody listens."""
-        on_text = self.on_text
-        if on_text is None:
+        manager = listeners()
+        if self.on_text is None and manager is None:
             return self.complete([request])[0]
-        return self._call([request], lambda: [self.model.stream(request, on_text)])[0]
+        return self._call([request], lambda: [spoken(self.model, request, self.on_text, manager)])[0]
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """Chunks for a model to read, noted in the run log."""

@@ -136,7 +136,7 @@ class LangChainModel(ModelBackend):
     async def _ask(self, request: Request) -> Completion:
         started = time.monotonic()
         try:
-            message = await self._bound(request).ainvoke(_messages(request))
+            message = await self._bound(request).ainvoke(to_messages(request))
         except Exception as error:
             raise self._typed(error) from error
         return self._completion(request, message, time.monotonic() - started)
@@ -151,7 +151,7 @@ class LangChainModel(ModelBackend):
             self._structured = False
             return None
         try:
-            answer: Any = await runnable.ainvoke(_messages(request))
+            answer: Any = await runnable.ainvoke(to_messages(request))
         except Exception as error:
             raise self._typed(error) from error
         completion = self._completion(request, answer["raw"], time.monotonic() - started)
@@ -162,7 +162,7 @@ class LangChainModel(ModelBackend):
         started = time.monotonic()
         whole: Any = None
         try:
-            async for chunk in self._bound(request).astream(_messages(request)):
+            async for chunk in self._bound(request).astream(to_messages(request)):
                 whole = chunk if whole is None else whole + chunk
                 put(str(chunk.text))
         except Exception as error:
@@ -211,7 +211,8 @@ class LangChainModel(ModelBackend):
         return Completion(text, "length" if finish == "length" else "stop", usage)
 
 
-def _messages(request: Request) -> list[BaseMessage]:
+def to_messages(request: Request) -> list[BaseMessage]:
+    """A request's turns as LangChain's, `prefill` as the beginning of a reply."""
     from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
     kinds: dict[str, type[BaseMessage]] = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
