@@ -26,6 +26,8 @@ from readthrough.agents.services import Services
 from readthrough.config import Spec
 from readthrough.types import Cost
 
+_FRAME_TOKENS = 48
+
 
 class State(TypedDict, total=False):
     """The state of a graph: ids, hashes and counters."""
@@ -91,3 +93,11 @@ class AskingNode(Node):
     """A node that asks a model: `model` is its own one, the graph's where left out."""
 
     model: Spec | None = None
+
+
+def weighing_cost(question: Question, services: Services, shown_tokens: int) -> Cost:
+    """What weighing each passage of `shown_tokens` by itself takes: a call a passage, and one without any."""
+    tokens = services.shelf.count_tokens(services.model)
+    asked = services.model.count_tokens([question.text])[0] + _FRAME_TOKENS
+    calls = min(-(-shown_tokens * len(tokens) // max(1, sum(tokens.values()))), len(tokens)) + 1
+    return Cost(calls=calls, prompt_tokens=shown_tokens + calls * asked)

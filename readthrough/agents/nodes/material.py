@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from readthrough.agents.passages import in_reading_order, numbered, unwrap, within_budget
+from readthrough.agents.passages import as_data, in_reading_order, numbered, unwrap, within_budget
 from readthrough.agents.services import Services
 from readthrough.agents.workflows.chain_of_agents import MANAGER
 from readthrough.agents.workflows.retrieve import MATERIAL
@@ -32,7 +32,7 @@ def material(state: Mapping[str, Any], services: Services, passage_tokens: int =
         PromptTooLongError: there are passages, and not one of them fits.
     """
     if state.get("notes"):
-        return Material(MANAGER.format(message=services.get(state["notes"])))
+        return Material(MANAGER.format(message=as_data(services.get(state["notes"]))))
     budget = min(passage_tokens, services.model.window_tokens // 2)
     found = state.get("passages")
     if not found:
@@ -46,12 +46,3 @@ def material(state: Mapping[str, Any], services: Services, passage_tokens: int =
     code = {entry.id for entry in services.shelf.documents if entry.kind == "code"}
     texts = [chunk.text.strip("\n") if chunk.document in code else unwrap(chunk.text) for chunk in passages]
     return Material(MATERIAL.format(passages=numbered(texts)), tuple(passages))
-
-
-def running_text(chunks: Sequence[Chunk]) -> str:
-    """Chunks as one text, an empty line where something between two is left out."""
-    parts: list[str] = []
-    for before, chunk in zip([None, *chunks], chunks, strict=False):
-        joined = before is None or (before.document, before.end) == (chunk.document, chunk.start)
-        parts.append(chunk.text if joined else f"\n\n{chunk.text}")
-    return "".join(parts).strip()

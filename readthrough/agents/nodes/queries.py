@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from readthrough.agents.base import Question
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.material import material
+from readthrough.agents.passages import as_data
 from readthrough.agents.prompts import check
 from readthrough.agents.services import Services
 from readthrough.models.base import Request
@@ -53,7 +54,7 @@ class QueriesNode(AskingNode):
         text = self.prompt.format(
             material=NOTHING_FOUND if shown is None else shown.text,
             question=state["question"],
-            queries="; ".join(asked),
+            queries=as_data("; ".join(asked)),
         )
         reply = services.complete([Request.user(text, max_tokens=_QUERY_TOKENS, stop=("\n",))])[0].text
         query = reply.strip().strip("\"'“”` ")

@@ -16,8 +16,7 @@ from readthrough.agents.base import Question
 from readthrough.agents.concluding import Span, carry, plain
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.covering import cover
-from readthrough.agents.nodes.material import running_text
-from readthrough.agents.passages import in_reading_order, windows
+from readthrough.agents.passages import as_data, in_reading_order, section_text, windows
 from readthrough.agents.prompts import check
 from readthrough.agents.services import Services
 from readthrough.agents.workflows.chain_of_agents import NOTHING_YET, WORKER
@@ -60,7 +59,7 @@ class ReaderNode(AskingNode):
         )
         for ids in self._windows([chunk.id for chunk in passages], question, services):
             chunks = services.chunks(ids)
-            prompt = self.prompt.format(chunk=running_text(chunks), message=notes, question=question)
+            prompt = self.prompt.format(chunk=section_text(chunks), message=as_data(notes), question=question)
             request = Request.user(prompt, max_tokens=self.notes_tokens)
             notes = services.complete([request])[0].text.strip() or notes
             spans = carry(services, question, notes, spans, chunks, self.pointers)

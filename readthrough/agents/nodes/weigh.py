@@ -14,14 +14,12 @@ from typing import Any, ClassVar
 from readthrough.agents.base import Question
 from readthrough.agents.finding import weigh
 from readthrough.agents.looking import IS_STATED
-from readthrough.agents.nodes.base import AskingNode
+from readthrough.agents.nodes.base import AskingNode, weighing_cost
 from readthrough.agents.nodes.covering import cover
-from readthrough.agents.passages import unwrap
+from readthrough.agents.passages import as_data, unwrap
 from readthrough.agents.services import Services
 from readthrough.models.base import Request
 from readthrough.types import Cost
-
-_FRAME_TOKENS = 48
 
 
 @dataclass(frozen=True)
@@ -53,17 +51,14 @@ class WeighNode(AskingNode):
         return {**update, "covered": cover(state, services, "skipped", dropped)} if dropped else update
 
     def cost(self, question: Question, services: Services, shown_tokens: int) -> Cost:
-        """A call a chunk."""
-        tokens = services.shelf.count_tokens(services.model)
-        asked = services.model.count_tokens([question.text])[0] + _FRAME_TOKENS
-        calls = min(-(-shown_tokens * len(tokens) // max(1, sum(tokens.values()))), len(tokens))
-        return Cost(calls=calls + 1, prompt_tokens=shown_tokens + (calls + 1) * asked)
+        """A call a passage."""
+        return weighing_cost(question, services, shown_tokens)
 
     def _weights(self, question: str, passages: Sequence[int], services: Services) -> Mapping[int, float]:
         if "logits" in services.model.capabilities:
             return weigh(services, question, passages)
         # Without logits a vote a passage: those of one vote stay in the order they were found in.
-        texts = [unwrap(chunk.text) for chunk in services.shelf.get(list(passages))]
+        texts = [as_data(unwrap(chunk.text)) for chunk in services.shelf.get(list(passages))]
         requests = [Request.user(IS_STATED.format(material=text, question=question)) for text in texts]
         votes = services.choose(requests, [["Yes", "No"]] * len(requests))
         return {chunk: vote.probabilities[0] for chunk, vote in zip(passages, votes, strict=True)}
