@@ -211,7 +211,7 @@ class MemoryAgent(Workflow):
         waiting = [*waiting, *(passage for passage in section if passage[0] in passed)]
         held = [chunk for chunk, _ in section if chunk not in passed]
         before = state.get("skipped")
-        services.emit(Event("read", at + 1, len(plan["sections"]), "sections"))
+        services.emit(Event("read", at, state["sections"], "sections"))
         return {
             "at": at + 1,
             "waiting": services.put_json(waiting),
@@ -239,6 +239,7 @@ class MemoryAgent(Workflow):
         memory = services.get(state["memory"]) if "memory" in state else FIRST_MEMORY
         request = Request.user(self._prompt(section_text(chunks), memory, question), max_tokens=self.memory_tokens)
         completion = services.complete([request])[0]
+        services.emit(Event("read", state["at"], state["sections"], "sections"))
         written, spans = completion.text.strip(), state["pointers"]
         if completion.finish == "length":
             services.decide("the memory was cut at its limit", limit_tokens=self.memory_tokens)
