@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 _DETERMINER = re.compile(r"^(?:the|an?|this|that|these|those|his|her|its|their|my|your|our)\s+(?=\S)")
-_NO_NAMES = frozenset(
-    "the a an this that these those and or but not of to in on at by for from with as if so then than he she it they we "
-    "you i him her them us me his its their our your my who whom whose which what when where why how be is are was were "
-    "been has have had do does did will would shall should can could may might must there here".split()
-)
+_FUNCTION_WORDS = """
+the a an this that these those and or but not of to in on at by for from with as if so then than he she it they we you
+i him her them us me his its their our your my who whom whose which what when where why how be is are was were been has
+have had do does did will would shall should can could may might must there here
+"""
+_NO_NAMES = frozenset(_FUNCTION_WORDS.split())
 _EDGES = re.compile(r"^\W+|\W+$")
 
 
