@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -24,7 +25,9 @@ class Budget:
         self.spent = Usage()
         self._started = time.monotonic()
         self._held = Cost()
+        self._out = Cost()
         self._pace = Pace()
+        self._lock = threading.Lock()
 
     def hold(self, cost: Cost) -> None:
         """Hold back what the last step will take; its seconds are reckoned from the calls of this run."""
@@ -32,9 +35,10 @@ class Budget:
 
     def spend(self, usage: Usage, seconds: float) -> None:
         """A call took `usage`, and `seconds` of wall time."""
-        self.spent = self.spent + usage
         read_tokens = usage.prompt_tokens - usage.cached_tokens
-        self._pace.learn(Cost(usage.calls, read_tokens, usage.completion_tokens, seconds))
+        with self._lock:
+            self.spent = self.spent + usage
+            self._pace.learn(Cost(usage.calls, read_tokens, usage.completion_tokens, seconds))
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
@@ -54,23 +58,31 @@ class Budget:
         finally:
             self._started += time.monotonic() - began
 
-    def admit(self, requests: Sequence[Request], tokens: int) -> None:
-        """Before a call: raise where it would pass a limit; `tokens` is the length of its prompts.
+    @contextmanager
+    def admitted(self, requests: Sequence[Request], tokens: int) -> Iterator[None]:
+        """Around a call that goes out; `tokens` is the length of its prompts. Calls may go out side by side.
 
         Raises:
-            BudgetError: it would.
+            BudgetError: it would pass a limit; nothing was called.
         """
-        limits, spent = self.limits, self.spent
+        with self._lock:
+            self._check(self._out + Cost(len(requests), tokens))
+            self._out += Cost(len(requests), tokens)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._out += Cost(-len(requests), -tokens)
+
+    def _check(self, more: Cost) -> None:
+        limits, needed = self.limits, more + self._held
         asked = {
-            "calls": (spent.calls + len(requests) + self._held.calls, limits.calls),
-            "tokens": (
-                spent.prompt_tokens + spent.completion_tokens + tokens + self._held.tokens,
-                limits.tokens,
-            ),
+            "calls": (self.spent.calls + needed.calls, limits.calls),
+            "tokens": (self.spent.prompt_tokens + self.spent.completion_tokens + needed.tokens, limits.tokens),
             "seconds": (time.monotonic() - self._started + self._held_seconds(), limits.seconds),
         }
-        for name, (needed, limit) in asked.items():
-            if limit is not None and needed > limit:
+        for name, (total, limit) in asked.items():
+            if limit is not None and total > limit:
                 raise BudgetError(
                     f"the budget of {limit:g} {name} is spent", hint=f"raise max_{name}", budget=f"max_{name}={limit:g}"
                 )

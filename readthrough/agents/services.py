@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,7 +52,6 @@ class Services:
     open_model: Callable[[Spec], ModelBackend] | None = None
     on_approval: Callable[[Mapping[str, Any]], bool] | None = None
     _values: dict[str, Any] = field(default_factory=dict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def using(self, model: Spec | None) -> Services:
         """The same services with another model, which counts into the same budget; None keeps this one.
@@ -179,11 +177,10 @@ class Services:
         if self.budget.limits.tokens is not None:
             contents = [message.content for request in requests for message in request.messages]
             tokens = sum(self.model.count_tokens(contents))
-        self.budget.admit(requests, tokens)
-        started = time.monotonic()
-        results = call()
-        used = sum((result.usage for result in results), Usage())
-        with self._lock:
+        with self.budget.admitted(requests, tokens):
+            started = time.monotonic()
+            results = call()
+            used = sum((result.usage for result in results), Usage())
             self.budget.spend(used, time.monotonic() - started)
         step = _STEP.get()
         if step is not None:

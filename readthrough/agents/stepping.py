@@ -10,13 +10,18 @@ from langgraph.runtime import Runtime
 
 from readthrough.agents.services import Services
 
+_ONE_OF_MANY = "__pregel_push"
+"""How LangGraph marks, in a task's path, those that a `Send` started."""
+
 
 def noted(name: str, node: Callable[..., Any]) -> Callable[[Any, Runtime[Services]], Any]:
     """The node `(state, runtime) -> state` as one that notes each of its steps."""
 
     def step(state: Any, runtime: Runtime[Services]) -> Any:
-        number = int(get_config()["metadata"]["langgraph_step"])
-        with runtime.context.step(name, number):
+        metadata = get_config()["metadata"]
+        kind, place, *_ = metadata["langgraph_path"]
+        label = f"{name} {place}" if kind == _ONE_OF_MANY else name  # one of many that run side by side
+        with runtime.context.step(label, int(metadata["langgraph_step"])):
             return node(state, runtime)
 
     step.__name__ = step.__qualname__ = name
