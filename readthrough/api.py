@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, Settings, load_settings
 from readthrough.errors import MissingPathError, UsageError
-from readthrough.opening import Models, Texts, as_kept, key, with_file
+from readthrough.opening import Models, Texts, as_kept, key, open_library, open_runs, with_file
 from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, SkippedFile
 
 if TYPE_CHECKING:
@@ -111,17 +111,6 @@ def reopen(
     except MissingPathError as error:
         hint = f"the run was asked in {again.folder}" if again.folder != str(Path.cwd()) else error.hint
         raise MissingPathError(error.message, path=error.path, hint=hint) from error
-
-
-def open_library(settings: Settings, on_event: OnEvent | None = None) -> Library:
-    """The library in the folder that the settings name, kept within the size that they allow.
-
-    Raises:
-        LibraryError: it cannot be opened.
-    """
-    from readthrough.memory.library import Library
-
-    return Library.open(settings.home, size_limit_bytes=settings.size_limit_bytes, on_event=on_event)
 
 
 class Book:
@@ -251,6 +240,23 @@ class Book:
     ) -> Answer:
         """`ask` without blocking the event loop; `on_text` is called from another thread."""
         return await asyncio.to_thread(self.ask, question, choices, workflow, on_text, limits, **options)
+
+    def summarize(self, words: int | None = None, focus: str | None = None, **options: Any) -> Answer:
+        """Summarise these texts in about `words` words, or what they say about `focus`; they are read whole.
+
+        `options` are those of `ask` and of the workflow `iterative-summary` (`form`, `window_tokens`, ...). Every
+        sentence of the summary has evidence.
+
+        Raises:
+            UsageError: `focus` is empty.
+            ConfigError: an unknown option, or a value that does not fit.
+            ModelError: the model or endpoint failed.
+        """
+        from readthrough.agents.summarizing import WORKFLOW, summary_question
+
+        if words is not None:
+            options["words"] = words
+        return self.ask(summary_question(focus), workflow=WORKFLOW, **options)
 
     def search(self, query: str, k: int = 10) -> list[Hit]:
         """The `k` chunks that fit `query` best, best first.
@@ -384,14 +390,3 @@ class Book:
         from readthrough.agents.recipe import to_reopen
 
         return to_reopen(settings, [str(path) for path in self._texts.paths], self._models.given is not None)
-
-
-def open_runs(settings: Settings) -> RunLog:
-    """The log of all runs in the settings' home folder.
-
-    Raises:
-        LibraryError: it cannot be opened.
-    """
-    from readthrough.memory.runs import RunLog
-
-    return RunLog(settings.home / "runs.sqlite")

@@ -15,7 +15,7 @@ from readthrough.types import Event
 
 if TYPE_CHECKING:
     from readthrough.memory.library import Library
-    from readthrough.memory.runs import Run
+    from readthrough.memory.runs import Run, RunLog
     from readthrough.memory.shelf import Shelf
     from readthrough.models.base import ModelBackend
 
@@ -110,3 +110,25 @@ def as_kept(settings: Settings, given: frozenset[str], run: Run) -> Settings:
 def key(spec: Spec | None) -> str:
     """A spec as the key of a dictionary."""
     return dumps(spec, sort_keys=True)
+
+
+def open_library(settings: Settings, on_event: Callable[[Event], None] | None = None) -> Library:
+    """The library in the folder that the settings name, kept within the size that they allow.
+
+    Raises:
+        LibraryError: it cannot be opened.
+    """
+    from readthrough.memory.library import Library
+
+    return Library.open(settings.home, size_limit_bytes=settings.size_limit_bytes, on_event=on_event)
+
+
+def open_runs(settings: Settings) -> RunLog:
+    """The log of all runs in the settings' home folder.
+
+    Raises:
+        LibraryError: it cannot be opened.
+    """
+    from readthrough.memory.runs import RunLog
+
+    return RunLog(settings.home / "runs.sqlite")

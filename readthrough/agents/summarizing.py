@@ -15,6 +15,7 @@ from readthrough.errors import UsageError
 from readthrough.models.base import Completion
 from readthrough.types import Chunk, Cost
 
+WORKFLOW = "iterative-summary"
 SUMMARIZE = "Summarize the text."
 SUMMARIZE_ABOUT = "Summarize what the text says about this: {focus}"
 

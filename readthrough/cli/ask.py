@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from readthrough.cli.flags import Asking, Bounded, Common, command
+from readthrough.cli.flags import Answering, Asking, Common, Show, command
 from readthrough.cli.guard import PARTIAL
 from readthrough.cli.questions import Asked, gather
 from readthrough.cli.screen import Screen
@@ -24,15 +23,8 @@ if TYPE_CHECKING:
     from readthrough.types import Answer, Cost
 
 
-class Show(StrEnum):
-    """What to print beside the answer."""
-
-    evidence = "evidence"
-    none = "none"
-
-
 @dataclass(frozen=True, kw_only=True)
-class AskFlags(Asking, Bounded):
+class AskFlags(Asking, Answering):
     """Flags of `ask`."""
 
     words: Annotated[
@@ -49,12 +41,6 @@ class AskFlags(Asking, Bounded):
         None
     )
     k: Annotated[int | None, typer.Option("--k", min=1, help="How many chunks the workflow retrieves.")] = None
-    option: Annotated[
-        list[str] | None, typer.Option("-o", metavar="NAME=VALUE", help="An option of the workflow. Repeatable.")
-    ] = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and answer nothing.")] = False
-    stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is written.")] = False
-    show: Annotated[Show, typer.Option(help="What to print beside the answer.")] = Show.evidence
 
 
 def register(app: typer.Typer) -> None:
@@ -64,10 +50,18 @@ def register(app: typer.Typer) -> None:
 
 def ask(flags: AskFlags) -> int:
     """Answer questions about texts, with the places that the answers rest on."""
+    questions, paths = gather(flags.words or [], flags.more or [], flags.choice or [], flags.questions)
+    return answer_all(flags, questions, paths, {} if flags.k is None else {"k": flags.k})
+
+
+def answer_all(flags: Answering, questions: Sequence[Asked], paths: Sequence[str], given: dict[str, Any]) -> int:
+    """Answer questions about the texts at `paths` and print the answers, or say what they would take.
+
+    `given` are arguments of `Book.ask` that the command's own flags stand for. Returns the exit code.
+    """
     if flags.stream and flags.json:
         raise UsageError("--stream and --json exclude each other")
-    questions, paths = gather(flags.words or [], flags.more or [], flags.choice or [], flags.questions)
-    options = workflow_options(flags.option or [], flags.k)
+    options = {**workflow_options(flags.option or []), **given}
     limits(flags)  # what is out of range is said before anything is read
     screen = Screen(flags)
     partial = False
@@ -84,13 +78,13 @@ def ask(flags: AskFlags) -> int:
     return PARTIAL if partial else 0
 
 
-def workflow_options(given: Sequence[str], k: int | None = None) -> dict[str, Any]:
+def workflow_options(given: Sequence[str]) -> dict[str, Any]:
     """Options of the workflow from `name=value` words; a value is JSON, or else a plain text.
 
     Raises:
         UsageError: a word has no name or no `=`.
     """
-    options: dict[str, Any] = {} if k is None else {"k": k}
+    options: dict[str, Any] = {}
     for word in given:
         name, equals, value = word.partition("=")
         if not name or not equals:
@@ -102,7 +96,7 @@ def workflow_options(given: Sequence[str], k: int | None = None) -> dict[str, An
     return options
 
 
-def _answer(book: Book, question: Asked, options: dict[str, Any], flags: AskFlags, screen: Screen) -> Answer:
+def _answer(book: Book, question: Asked, options: dict[str, Any], flags: Answering, screen: Screen) -> Answer:
     on_text = screen.piece if flags.stream else None
     with resumable(book, flags, screen), screen.progress():
         return book.ask(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -65,18 +66,12 @@ class Texts(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking(Texts):
-    """Flags of commands that ask a model."""
+class Modelled(Texts):
+    """Flags of commands that open a model."""
 
     model: Annotated[
         str | None,
         typer.Option(help="Model: a name, a folder, a hub id, or openai:MODEL@URL.", rich_help_panel=READING),
-    ] = None
-    workflow: Annotated[
-        str | None,
-        typer.Option(
-            help="Workflow that answers.", autocompletion=complete(partial(names, "workflows")), rich_help_panel=READING
-        ),
     ] = None
     device: Annotated[
         str | None, typer.Option(help="Device of a local model: auto, cpu, cuda, mps.", rich_help_panel=READING)
@@ -84,6 +79,18 @@ class Asking(Texts):
     dtype: Annotated[
         str | None,
         typer.Option(help="Number type: auto, float32, bfloat16, float16.", rich_help_panel=READING),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking(Modelled):
+    """Flags of commands that ask a model, in a way to choose."""
+
+    workflow: Annotated[
+        str | None,
+        typer.Option(
+            help="Workflow that answers.", autocompletion=complete(partial(names, "workflows")), rich_help_panel=READING
+        ),
     ] = None
 
 
@@ -110,6 +117,25 @@ class Bounded(Common):
             metavar="CONFIDENCE", help="Ask before an answer of lower confidence is accepted.", rich_help_panel=RUNS
         ),
     ] = None
+
+
+class Show(StrEnum):
+    """What to print beside the answer."""
+
+    evidence = "evidence"
+    none = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering(Bounded):
+    """Flags of commands that answer."""
+
+    option: Annotated[
+        list[str] | None, typer.Option("-o", metavar="NAME=VALUE", help="An option of the workflow. Repeatable.")
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and answer nothing.")] = False
+    stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is written.")] = False
+    show: Annotated[Show, typer.Option(help="What to print beside the answer.")] = Show.evidence
 
 
 Flags = TypeVar("Flags", bound=Common)

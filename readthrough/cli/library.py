@@ -134,8 +134,8 @@ def check(flags: Common) -> int:
 
 @contextmanager
 def _library(flags: Common, screen: Screen) -> Iterator[Library]:
-    from readthrough.api import open_library
     from readthrough.config import load_settings
+    from readthrough.opening import open_library
 
     library = open_library(load_settings(overrides(flags)).settings, screen.on_event)
     try:

@@ -200,8 +200,8 @@ def prune(flags: PruneFlags) -> None:
 
 @contextmanager
 def _log(flags: Common) -> Iterator[tuple[RunLog, Settings]]:
-    from readthrough.api import open_runs
     from readthrough.config import load_settings
+    from readthrough.opening import open_runs
 
     settings = load_settings(overrides(flags)).settings
     runs = open_runs(settings)

@@ -25,6 +25,7 @@ from readthrough.agents.rounds import FROM_PROGRESS, MOST_ROUNDS, Rounds
 from readthrough.agents.services import Services
 from readthrough.agents.summarizing import (
     SUMMARIZE,
+    WORKFLOW,
     Note,
     Part,
     Sizes,
@@ -122,7 +123,7 @@ class IterativeSummary(Workflow):
         abstain_below: the probability that the summary states the answer, below which a question is refused.
     """
 
-    name: ClassVar[str] = "iterative-summary"
+    name: ClassVar[str] = WORKFLOW
 
     form: Form = "hierarchical"
     words: int = 200
