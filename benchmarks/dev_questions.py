@@ -43,6 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workflow", default="retrieve")
     parser.add_argument("--types", nargs="*", default=None, help="question types, all where left out")
     parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options of the workflow")
+    parser.add_argument("--max-seconds", type=float, default=None, help="the most that one answer may take")
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--answers", type=Path, required=True)
     parser.add_argument("--out", default=None, help="name of the results file to write")
@@ -70,28 +71,47 @@ def ask_all(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str
     import readthrough as rt
     from readthrough.models.open import open_model
 
-    answered: dict[str, dict[str, Any]] = {}
-    if options.answers.exists():
-        for line in options.answers.read_text(encoding="utf-8").splitlines():
-            kept = json.loads(line)
-            answered[kept["id"]] = kept["answer"]
+    answered = kept_answers(options.answers)
     by_document = defaultdict(list)
     for row in rows:
         if row["id"] not in answered:
             by_document[row["doc"]].append(row)
     settings = dict(pair.split("=", 1) for pair in options.set)
+    limits = rt.Limits(seconds=options.max_seconds)
     model = open_model(options.model) if by_document else None
     with options.answers.open("a", encoding="utf-8") as out:
         for document, asked in by_document.items():
             with rt.read(options.data / "docs" / document, model=model, home=options.home) as book:
                 for row in asked:
-                    answer = book.ask(row["question"], row["choices"], options.workflow, **settings).to_dict()
-                    check(answer, book)
+                    answer = ask(book, row, options.workflow, limits, settings)
                     answered[row["id"]] = answer
                     out.write(json.dumps({"id": row["id"], "answer": answer}, ensure_ascii=False) + "\n")
                     out.flush()
                     show(row, answer)
     return answered
+
+
+def kept_answers(path: Path) -> dict[str, dict[str, Any]]:
+    """The answers of an earlier run, by question."""
+    if not path.exists():
+        return {}
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {kept["id"]: kept["answer"] for kept in lines}
+
+
+def ask(book: Any, row: dict[str, Any], workflow: str, limits: Any, settings: dict[str, str]) -> dict[str, Any]:
+    """The checked answer of a row; a text that this workflow cannot take is an answer that refuses."""
+    from readthrough.errors import PromptTooLongError
+
+    try:
+        answer: dict[str, Any] = book.ask(
+            row["question"], row["choices"], workflow, limits=limits, **settings
+        ).to_dict()
+    except PromptTooLongError as error:
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, "calls": 0, "seconds": 0.0}
+        return {"answer": str(error), "abstained": True, "stopped": "does not fit", "evidence": [], "usage": usage}
+    check(answer, book)
+    return answer
 
 
 def check(answer: dict[str, Any], book: Any) -> None:
