@@ -93,7 +93,7 @@ def _parse(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The backend's name in the catalogue, and the fields that the spec gives it."""
     if not isinstance(spec, str) or not spec.startswith(_OPENAI):
         name, values = split(spec, "model")
-        return (name, values) if name in catalogue.names("models") else ("local", {"name": name, **values})
+        return (name, values) if name in catalogue.names("models") else ("local", {**values, "name": name})
     model, *url = _URL.split(spec.removeprefix(_OPENAI), maxsplit=1)
     if not model or (not url and _HOST_AND_PORT.search(model)):
         raise ConfigError(f"{spec!r:.80} is no endpoint", hint="openai:MODEL@http://HOST:PORT/v1")

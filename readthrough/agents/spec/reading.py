@@ -61,6 +61,13 @@ def part(file: YamlFile, point: str, value: object, *keys: str, defaults: Mappin
         if option not in known:
             raise unknown(file, f"option of {what} {name!r}", option, known, *keys, name, option)
     try:
-        return build(point, value, defaults=defaults)
+        made = build(point, value, defaults=defaults)
     except OptionError as error:
         raise at(file, error, *keys, name, *error.keys) from error
+    for option, given in options.items():
+        taken = getattr(made, option)
+        # Text that looks like a number, or a truth value in place of one, would be taken for it.
+        if isinstance(given, str | bool) and isinstance(taken, int | float) and type(taken) is not type(given):
+            right = "true or false" if isinstance(taken, bool) else "a number"
+            raise file.error(f"{name}.{option} = {given!r:.80}: must be {right}", *keys, name, option)
+    return made
