@@ -11,6 +11,7 @@ import string
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -149,10 +150,17 @@ class Explorer:
         """The number of the window that holds a place."""
         return bisect_right(self.windows, (document, offset), key=lambda window: (window[0], window[1])) - 1
 
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {fact: place for place, fact in enumerate(self.ranked)}
+
+    def rank(self, fact: int) -> int:
+        """The place of a fact among those that fit the question."""
+        return self._places.get(fact, len(self.ranked))
+
     def by_rank(self, facts: Sequence[int]) -> list[int]:
         """Facts, those that fit the question first."""
-        rank = {fact: place for place, fact in enumerate(self.ranked)}
-        return sorted(facts, key=lambda fact: (rank.get(fact, len(rank)), fact))
+        return sorted(facts, key=lambda fact: (self.rank(fact), fact))
 
     def _view(self, path: Path, walk: Walk) -> View:
         if path.phase == "facts":
@@ -201,12 +209,7 @@ class Explorer:
     def _neighbours(self, path: Path, walk: Walk) -> View:
         """The nodes beside this one: those whose facts fit the question first, then those that share most facts."""
         shared = self.graph.neighbours(path.node) if path.node else {}
-        rank = {fact: place for place, fact in enumerate(self.ranked)}
-        fits = {
-            name: min(rank.get(fact, len(rank)) for fact in self.graph.nodes[name])
-            for name in shared
-            if name not in walk.visited
-        }
+        fits = {name: min(map(self.rank, self.graph.nodes[name])) for name in shared if name not in walk.visited}
         best = sorted(fits, key=lambda name: (fits[name], -shared[name], name))[:_MOST_NEIGHBOURS]
         actions = [Action("facts", f"read about {as_data(self._line(name))}", node=name) for name in best]
         return View(path, "", [*actions, Action("done", END_HERE)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 from readthrough.agents.passages import numbered, unwrap, windows
 from readthrough.agents.pointers import point, sentences, words
@@ -41,10 +43,12 @@ def without_facts(services: Services, window_tokens: int) -> list[list[int]]:
     known = shelf.facts(recipe(services.model))
     plan: list[list[int]] = []
     for entry in shelf.documents:
-        spans = [(extract.start, extract.end) for extract in known[entry.id]]
+        starts = [extract.start for extract in known[entry.id]]
+        ends = list(accumulate((extract.end for extract in known[entry.id]), max))
         run: list[int] = []
         for chunk in shelf.chunks(entry.id):
-            if not any(start <= chunk.start and chunk.end <= end for start, end in spans):
+            begun = bisect_right(starts, chunk.start)
+            if not begun or ends[begun - 1] < chunk.end:
                 run.append(chunk.id)
             elif run:
                 plan += windows(run, tokens, window_tokens)

@@ -45,7 +45,7 @@ def initial_nodes(explorer: Explorer, candidates: int, most: int) -> list[str]:
         weights = dict(
             zip(names, raised(services, explorer.question, ["\n".join(each) for each in lines]), strict=True)
         )
-        services.decide("initial nodes", **weights)
+        services.decide("initial nodes", **{repr(name): weight for name, weight in weights.items()})
         names.sort(key=lambda name: -weights[name])
     nodes: list[str] = []
     for name in names:

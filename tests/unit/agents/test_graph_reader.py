@@ -33,7 +33,7 @@ _PASSAGE = re.compile(r"^\[(\d+)\] (.+)$", re.MULTILINE)
 
 
 def writes(request: Request) -> str:
-    """The beginning of every passage as a fact, about the story and two words of it. Else what is known of Ann Weller."""
+    """The beginning of every passage as a fact, about two words of it. Else what is known of Ann Weller."""
     prompt = request.messages[-1].content
     if request.schema is None:
         return "Ann Weller hid it." if "Ann Weller" in prompt else "Nothing about it."
@@ -46,7 +46,7 @@ def _fact(passage: str) -> dict[str, object]:
     if FACT in passage:
         return {"fact": FACT, "key_elements": ["brass key", "Ann Weller", "lighthouse"]}
     words = passage.split()
-    return {"fact": " ".join(words[:10]), "key_elements": ["story", " ".join(words[1:3])]}
+    return {"fact": " ".join(words[:10]), "key_elements": ["self", " ".join(words[1:3])]}
 
 
 def follows(*rules: tuple[str, str]) -> Callable[[Request, object], list[float]]:
