@@ -71,6 +71,9 @@ BAD = {
     "no question": (["ask"], 2, "UsageError", "no question"),
     "questions": (["ask", "--questions", "none.txt", "BOOK"], 4, "MissingPathError", "none.txt"),
     "empty text": (["ask", QUESTION], 4, "", "empty"),
+    "focus": (["summarize", "BOOK", "--focus", " "], 2, "UsageError", "focus"),
+    "words": (["summarize", "BOOK", "--words", "0"], 2, "UsageError", "--words"),
+    "summarize's workflow": (["summarize", "BOOK", "--workflow", "retrieve"], 2, "UsageError", "--workflow"),
     "home": (["ask", QUESTION, "BOOK", "--home", "/dev/null/x"], 1, "LibraryError", "/dev/null"),
 }
 
