@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from readthrough.agents.services import Services
     from readthrough.agents.spec.flow import Flow
+    from readthrough.langchain import ReadthroughRetriever
     from readthrough.memory.library import Library
     from readthrough.memory.runs import RunLog
     from readthrough.memory.shelf import Entry, Shelf
@@ -271,6 +272,12 @@ class Book:
             raise UsageError(f"k = {k}: at least one hit must be asked for")
         with self._lock:
             return self._shelf.search(query, k, self._settings.index)
+
+    def as_retriever(self, k: int = 10) -> ReadthroughRetriever:
+        """`search` as a LangChain retriever of `k` passages; it lives as long as the book is open."""
+        from readthrough.langchain import ReadthroughRetriever
+
+        return ReadthroughRetriever(book=self, k=k)
 
     @property
     def run(self) -> str:
