@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from readthrough.agents.answering import NOT_REACHED, Reply
 from readthrough.agents.prompts import replaced, replacements
 from readthrough.agents.recipe import changes, recipe
-from readthrough.errors import BudgetError, UsageError
+from readthrough.errors import BudgetError, LibraryError, UsageError
 from readthrough.types import Answer, Usage
 
 if TYPE_CHECKING:
@@ -64,10 +64,6 @@ def resume(workflow: Workflow, question: Question, services: Services, saver: Ba
             hint="ask the question again",
         )
     with services.runs.hold(found.id):
-        if services.runs.steps(found.id) and saver.get_tuple(_thread(found.id)) is None:
-            raise UsageError(
-                f"run {found.id} has no checkpoints here", hint="hand over the checkpointer that it was asked with"
-            )
         return _go_on(workflow, question, services, saver)
 
 
@@ -121,19 +117,26 @@ def _invoke(
     workflow: Workflow, graph: CompiledStateGraph[Any, Services, Any, Any], question: Question, services: Services
 ) -> tuple[dict[str, Any], str | None]:
     """The last state, and what ended the run before its end: a budget, or a question that nobody answered."""
+    from langgraph.errors import GraphRecursionError
+
     chunks = len(services.shelf.chunk_ids())
     config: RunnableConfig = {
-        **_thread(services.run),
+        "configurable": {"thread_id": services.run},
         "recursion_limit": workflow.most_steps(chunks),
     }
     state = _saved(graph, config)
+    if not state and services.runs.steps(services.run):
+        raise UsageError(
+            f"run {services.run} has no checkpoints here", hint="hand over the checkpointer that it was asked with"
+        )
     given: Any = None if state else question.to_state()
     while True:
         try:
             state = dict(graph.invoke(given, config, context=services, durability="sync"))
-        except BudgetError as error:
+        except (BudgetError, GraphRecursionError) as error:
             state = _saved(graph, config)
-            return {**state, **_early(workflow, state, services)}, error.budget
+            steps = f"max_steps={config['recursion_limit']}"
+            return {**state, **_early(workflow, state, services)}, getattr(error, "budget", steps)
         asked = state.pop(_ASKED, None)
         if not asked:
             return state, None
@@ -142,15 +145,15 @@ def _invoke(
             return state, str(asked[0].value["stopped"])
 
 
-def _thread(run: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": run}}
-
-
 def _saved(graph: CompiledStateGraph[Any, Services, Any, Any], config: RunnableConfig) -> dict[str, Any]:
     """The state of the last checkpoint, of the workflow's own graph where it was at work; empty where there is none."""
     from langgraph.types import StateSnapshot
 
-    snapshot = graph.get_state(config, subgraphs=True)
+    try:
+        snapshot = graph.get_state(config, subgraphs=True)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # whatever a damaged file makes of it
+        run = config["configurable"]["thread_id"]
+        raise LibraryError(f"the checkpoints of run {run} cannot be read", hint="ask the question again") from error
     inner = next((task.state for task in snapshot.tasks if isinstance(task.state, StateSnapshot)), None)
     return {**snapshot.values, **(inner.values if inner is not None else {})}
 
