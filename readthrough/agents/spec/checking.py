@@ -30,7 +30,9 @@ def check_graph(graph: Graph, file: YamlFile) -> None:
     looped = in_loops(graph)
     if looped and graph.rounds is None:
         loop = ", ".join(sorted(looped))
-        raise file.error(f"the loop over {loop} has no bound", "graph", hint="limits: {rounds: 4}")
+        branch = next(name for name in graph.nodes if name in looped and graph.nodes[name].outcomes)
+        hint = "limits: {rounds: 4}"
+        raise file.error(f"the loop over {loop} has no bound", "graph", "branch", branch, hint=hint)
     if graph.rounds is not None and not looped:
         hint = "a loop over `scan` ends with the text" if _bounded(graph) else "take it out"
         raise file.error("`rounds` bounds nothing here: there is no loop", "graph", "limits", "rounds", hint=hint)

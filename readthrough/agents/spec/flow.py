@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,9 @@ def _without_model(spec: object) -> object:
 def _built_in(file: YamlFile, written: Mapping[str, Any], around: Around) -> Workflow:
     options = {**(around.options or {})}
     prompts = mapping(file, "prompts")
+    for name, text in prompts.items():
+        if not isinstance(text, str):
+            raise file.error(f"the prompt {name!r} must be text, not {text!r:.60}", "prompts", name)
     spec = written["workflow"]
     if isinstance(spec, str):
         spec = {spec: {}}
@@ -169,8 +172,9 @@ def _built_in(file: YamlFile, written: Mapping[str, Any], around: Around) -> Wor
             added = {**({"prompts": prompts} if prompts else {}), **options}
             spec = {name: {**(values or {}), **added}}
     workflow: Workflow = part(file, "workflows", spec, "workflow", defaults={"index": written["index"]})
-    try:
-        replacements(workflow)
-    except ReadthroughError as error:
-        raise at(file, error, "prompts") from error
+    for name in prompts:
+        try:
+            replacements(replace(workflow, prompts={name: prompts[name]}))
+        except ReadthroughError as error:
+            raise at(file, error, "prompts", name) from error
     return workflow
