@@ -128,14 +128,20 @@ def note_tokens(services: Services, notes: Sequence[Note]) -> list[int]:
 
 
 def written(completion: Completion) -> tuple[str, bool]:
-    """The text of a completion, and whether its limit cut it: then up to its last whole sentence, where it has one."""
+    """The text of a completion, no sentence twice (small models go round in circles), and whether its limit cut it.
+
+    What was cut ends with its last whole sentence, where it has one.
+    """
     text = completion.text.strip()
-    if completion.finish != "length":
-        return text, False
+    cut = completion.finish == "length"
     spans = sentence_spans(text)
-    if len(spans) > 1 and text[-1] not in _ENDS:
-        text = text[: spans[-2][1]]
-    return text, True
+    if cut and len(spans) > 1 and text[-1] not in _ENDS:
+        spans = spans[:-1]
+    said = [text[start:end] for start, end in spans]
+    once = list(dict.fromkeys(said))
+    if len(once) < len(said):
+        return " ".join(once), cut
+    return text[: spans[-1][1]] if spans else text, cut
 
 
 def count_words(text: str) -> int:

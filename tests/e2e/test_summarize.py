@@ -64,7 +64,7 @@ def test_in_python(book: Path, tmp_path: Path) -> None:
     with rt.read(book, model=model, home=tmp_path / "home", index="bm25") as opened:
         answer = opened.summarize(words=30, focus="the light", form="rolling", window_tokens=900)
         assert answer.answer == SUMMARY and answer.coverage.unread == 0
-        assert "in about 30 words" in model.calls[0].request.messages[-1].content
+        assert "in at most 30 words" in model.calls[0].request.messages[-1].content
         assert "the light" in model.calls[0].request.messages[-1].content
         opened.summarize()
-        assert "in about 200 words" in model.calls[-1].request.messages[-1].content
+        assert "in at most 200 words" in model.calls[-1].request.messages[-1].content

@@ -49,23 +49,23 @@ if TYPE_CHECKING:
 
 WINDOW = """{text}
 
-Write a summary of the text above in about {words} words: {how}"""
+Summarize the text above in at most {words} words of your own: {how}"""
 
 MERGE = """Summaries of consecutive parts of one text:
 
 {text}
 
-Join them into one summary of the whole text in about {words} words: {how}"""
+Make one summary of the whole text, from its first part to its last, in at most {words} words: {how}"""
 
 ROLL = """{text}
 
 A summary of everything that comes before the text above: {before}
 
-Write one summary of both, first what came before, then the text above, in about {words} words: {how}"""
+Make one summary of both, first of what came before, then of the text above, in at most {words} words: {how}"""
 
 SHORTEN = """{text}
 
-Say the same in {words} words at most: {how}"""
+Say the same in at most {words} words: {how}"""
 
 PLAIN = "whole sentences, in the order of the text, no headings, no lists."
 FOCUSED = "whole sentences, no headings, no lists. Write only what helps with this: {question}"
@@ -80,6 +80,10 @@ Form = Literal["hierarchical", "rolling"]
 _TOKENS_A_WORD = 2.0
 _TOO_LONG_RATIO = 1.3
 _LEAST_WORDS = 20
+# Parts of a text that is summarised whole get an even share of so many times the length of its summary. Small models
+# copy their material from its beginning until they are cut: with more, the end of the text would never be reached.
+_SHARED_RATIO = 2.0
+_LEAST_SHARE_WORDS = 30
 _QUOTES = 3
 _TEMPLATE_TOKENS = 64
 
@@ -273,9 +277,18 @@ class IterativeSummary(Workflow):
 
     def _request(self, state: Mapping[str, Any], part: Part, prompt: str, last: bool, before: str = "") -> Request:
         """What asks for a summary of a part: the `last` one has the length that was asked for."""
-        words = state["words"] if last else self.summary_tokens // 2
+        words = state["words"] if last else self._share_words(state)
         content = prompt.format(text=part.text, before=as_data(before), words=words, how=_how(state["question"]))
-        return Request.user(content, max_tokens=_most_tokens(words) if last else self.summary_tokens)
+        most = _most_tokens(words) if last else min(self.summary_tokens, 2 * _most_tokens(words))
+        return Request.user(content, max_tokens=most)
+
+    def _share_words(self, state: Mapping[str, Any]) -> int:
+        """The length of one summary among others: what is asked of the text may stand in any of them, at length."""
+        most = self.summary_tokens // 2
+        if not _is_summary(Question.of(state)):
+            return most
+        share = int(state["words"] * _SHARED_RATIO / (state["at"] + state["left"]))
+        return min(most, max(_LEAST_SHARE_WORDS, share))
 
     def _more(self, state: State) -> str:
         return "summarize" if state["left"] else "level"

@@ -121,27 +121,36 @@ def test_the_last_summary_has_the_length_that_was_asked_for(shelf: Shelf) -> Non
     scripted = model()
     summarize(shelf, scripted, words=77)
     *parts, last = prompts(scripted)
-    assert "in about 77 words" in last
-    assert all("in about 20 words" in prompt for prompt in parts)
+    assert "in at most 77 words" in last
+    assert all("in at most 20 words" in prompt for prompt in parts)
     scripted = model()
     summarize(shelf, scripted, "Give me a summary of the book in 33 words.", words=77)
-    assert sum("in about 33 words" in prompt for prompt in prompts(scripted)) == 1
+    assert sum("one summary" in prompt and "in at most 33 words" in prompt for prompt in prompts(scripted)) == 1
+
+
+def test_parts_share_the_length_evenly_unless_a_question_is_asked(shelf: Shelf) -> None:
+    for question in (SUMMARIZE, "Who steered ship number 7?"):
+        scripted = model()
+        summarize(shelf, scripted, question, words=128, summary_tokens=200)
+        parts = [prompt for prompt in prompts(scripted) if "Summarize the text above" in prompt]
+        share = max(30, 256 // len(parts)) if question == SUMMARIZE else 100
+        assert len(parts) > 3 and all(f"in at most {share} words" in prompt for prompt in parts)
 
 
 def test_a_summary_that_is_much_too_long_is_written_once_more(shelf: Shelf) -> None:
     long, short = " ".join(fact(number) for number in range(5)), fact(7)
     for second, expected in ((short, short), (long, long)):
-        replies = {r"words at most": second, r"in about 20 words: ": long, "": fact(1)}
+        replies = {"Say the same": second, "in at most 20 words: ": long, "": fact(1)}
         scripted = ScriptedModel(replies=replies)
         answer, _, _ = summarize(shelf, scripted, words=20, summary_tokens=100)
         assert answer.answer == expected
-        assert sum("words at most" in prompt for prompt in prompts(scripted)) == 1
+        assert sum("Say the same" in prompt for prompt in prompts(scripted)) == 1
 
 
 def test_a_summary_of_the_right_length_is_left_alone(shelf: Shelf) -> None:
     scripted = ScriptedModel(replies={"": fact(1)})
     summarize(shelf, scripted, words=20)
-    assert not any("words at most" in prompt for prompt in prompts(scripted))
+    assert not any("Say the same" in prompt for prompt in prompts(scripted))
 
 
 def test_a_cut_summary_ends_with_a_sentence_and_is_reported(shelf: Shelf) -> None:
@@ -165,7 +174,7 @@ def test_a_short_text_takes_one_call_and_is_not_padded(tmp_path: Path) -> None:
     scripted = model()
     answer, _, _ = summarize(shelve(tmp_path / "home", tmp_path / "short.txt"), scripted, words=500)
     assert answer.answer == fact(1) and answer.usage.calls == 1
-    assert "in about 20 words" in prompts(scripted)[0]
+    assert "in at most 20 words" in prompts(scripted)[0]
 
 
 def test_a_model_that_says_nothing_gives_no_summary(shelf: Shelf) -> None:
@@ -298,6 +307,11 @@ def test_shortened_notes_fit_and_end_with_sentences(lengths: list[int], room: in
 def test_what_a_limit_cut_ends_with_its_last_whole_sentence(text: str, kept: str) -> None:
     assert written(Completion(f" {text}", "length", Usage())) == (kept, True)
     assert written(Completion(f" {text}\n", "stop", Usage())) == (text, False)
+
+
+def test_a_summary_that_goes_round_in_circles_says_each_thing_once() -> None:
+    text = "Ann came. " + "Bob went.\nTom stayed. " * 20 + "Bob we"
+    assert written(Completion(text, "length", Usage())) == ("Ann came. Bob went. Tom stayed.", True)
 
 
 @pytest.mark.parametrize(

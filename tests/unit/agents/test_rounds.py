@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ from tests.agent_samples import QUESTION, shelve, write_book
 QUIET = {"words": 20, "summary_tokens": 40, "round_tokens": 60, "abstain_below": 0.0}
 
 
+def known(prompt: str) -> int:
+    return len(re.findall(r"Step \d+ is known\.", prompt))
+
+
 class Thinker:
     """Knows one thing more with every round, and that it is finished after `needed` of them."""
 
@@ -29,16 +34,14 @@ class Thinker:
 
     def reply(self, request: Request) -> str:
         prompt = request.messages[-1].content
-        steps = prompt.count("step.")
         if "Go on from there" in prompt:
-            return "This is one more step."
+            return "Another step is taken."
         if "what is still open" in prompt:
-            return "Known: a step." + " Known: a step." * (min(steps, self.needed) - 1)
+            return " ".join(f"Step {number} is known." for number in range(known(prompt) + 1))
         return "Ann Weller."
 
     def decide(self, request: Request, options: object) -> list[float]:
-        steps = request.messages[-1].content.count("step.")
-        return [0.99, 0.01] if steps >= self.needed else [0.01, 0.99]
+        return [0.99, 0.01] if known(request.messages[-1].content) >= self.needed else [0.01, 0.99]
 
     def prompts(self, mark: str) -> list[str]:
         said = [call.request.messages[-1].content for call in self.model.calls if call.kind == "complete"]
@@ -63,12 +66,12 @@ def test_a_round_goes_on_from_the_progress_and_not_from_the_reasoning(shelf: She
     thinker = Thinker(needed=3)
     asked, rounds = Question(QUESTION), Rounds(segment_tokens=60, progress_tokens=60)
     first, over = rounds.think(services(thinker, shelf), "Ann came.", asked, "")
-    assert (first, over) == ("Known: a step.", False)
+    assert (first, over) == ("Step 0 is known.", False)
     second, over = rounds.think(services(thinker, shelf), "Ann came.", asked, first)
-    assert second == "Known: a step. Known: a step." and not over
+    assert second == "Step 0 is known. Step 1 is known." and not over
     begins = thinker.prompts("Go on from there")
     assert NOTHING_YET in begins[0] and first in begins[1]
-    assert "one more step" not in begins[1]
+    assert "Another step" not in begins[1]
 
 
 @pytest.mark.parametrize(("needed", "most", "taken"), [(1, 8, 1), (3, 8, 3), (9, 4, 3), (9, 1, 0)])
@@ -81,13 +84,13 @@ def test_rounds_end_when_the_answer_is_known_or_there_are_no_more(
     nodes = [step.node for step in given.runs.steps(answer.run)]
     assert nodes.count("think") == taken
     assert [event.done for event in events if event.stage == "think"] == list(range(1, taken + 1))
-    assert ("Reasoning so far: Known" in thinker.prompts("as few words as possible")[-1]) == (taken > 0)
+    assert ("Reasoning so far: Step 0" in thinker.prompts("as few words as possible")[-1]) == (taken > 0)
 
 
 def test_rounds_end_when_nothing_more_becomes_known(shelf: Shelf) -> None:
     thinker = Thinker(needed=9)
     asked, rounds = Question(QUESTION), Rounds(60, 60)
-    thinker.model.replies = lambda request: "Known: a step."
+    thinker.model.replies = lambda request: "Step 0 is known."
     first, over = rounds.think(services(thinker, shelf), "Ann came.", asked, "")
     assert not over
     assert rounds.think(services(thinker, shelf), "Ann came.", asked, first) == (first, True)
@@ -95,9 +98,9 @@ def test_rounds_end_when_nothing_more_becomes_known(shelf: Shelf) -> None:
 
 def test_reasoning_is_cut_at_its_limit_and_ends_with_a_sentence(shelf: Shelf) -> None:
     thinker = Thinker(needed=1)
-    thinker.model.replies = lambda request: "One step. " * 50
+    thinker.model.replies = lambda request: "Ann came. Bob went. Tom stayed there."
     Rounds(segment_tokens=8, progress_tokens=5).think(services(thinker, shelf), "Ann came.", Question(QUESTION), "")
-    assert "Next steps of the reasoning:\nOne step. One step.\n" in thinker.prompts("what is still open")[0]
+    assert "Next steps of the reasoning:\nAnn came. Bob went.\n" in thinker.prompts("what is still open")[0]
 
 
 def test_an_order_to_summarise_needs_no_rounds(shelf: Shelf) -> None:
