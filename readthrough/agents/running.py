@@ -44,10 +44,30 @@ def run(
     Raises:
         ReadthroughError: of any kind that the model, the shelf or the workflow raise.
     """
-    made_of = {**recipe(workflow, services.model, services.shelf), "settings": dict(settings or {})}
-    services.run = services.runs.start(question.text, workflow.name, services.model.name, question.choices, made_of)
+    services.run = begin(workflow, question, services, settings)
     with services.runs.hold(services.run):
         return _go_on(workflow, question, services, saver)
+
+
+def begin(workflow: Workflow, question: Question, services: Services, settings: Mapping[str, Any] | None = None) -> str:
+    """Note the beginning of a run with all that it is made of; returns its id. See `run`."""
+    made_of = {**recipe(workflow, services.model, services.shelf), "settings": dict(settings or {})}
+    return services.runs.start(question.text, workflow.name, services.model.name, question.choices, made_of)
+
+
+def finish(workflow: Workflow, answer: Answer, services: Services, seconds: float) -> Answer:
+    """An answer of the run `services.run` with all that it took, noted as the run's answer."""
+    usage = sum((step.usage for step in services.runs.steps(services.run)), Usage())
+    answer = replace(
+        answer,
+        usage=replace(usage, seconds=round(seconds, 3)),
+        workflow=workflow.name,
+        model=services.model.name,
+        run=services.run,
+        skipped_files=services.shelf.skipped,
+    )
+    services.runs.finish(services.run, answer.to_dict())
+    return answer
 
 
 def resume(workflow: Workflow, question: Question, services: Services, saver: BaseCheckpointSaver[Any]) -> Answer:
@@ -76,18 +96,8 @@ def _go_on(
     with replaced(replacements(workflow)):
         state, stopped = _invoke(workflow, _compiled(workflow, saver), question, services)
         answer = _answer(workflow, state, question, services)
-    usage = sum((step.usage for step in services.runs.steps(services.run)), Usage())
-    answer = replace(
-        answer,
-        usage=replace(usage, seconds=round(before + time.perf_counter() - started, 3)),
-        stopped=stopped or answer.stopped,
-        workflow=workflow.name,
-        model=services.model.name,
-        run=services.run,
-        skipped_files=services.shelf.skipped,
-    )
-    services.runs.finish(services.run, answer.to_dict())
-    return answer
+    answer = replace(answer, stopped=stopped or answer.stopped)
+    return finish(workflow, answer, services, before + time.perf_counter() - started)
 
 
 def _compiled(
@@ -132,17 +142,17 @@ def _invoke(
     given: Any = None if state else question.to_state()
     while True:
         try:
-            state = dict(graph.invoke(given, config, context=services, durability="sync"))
+            values = graph.invoke(given, config, context=services, durability="sync") or {}
         except (BudgetError, GraphRecursionError) as error:
             state = _saved(graph, config)
             steps = f"max_steps={config['recursion_limit']}"
             return {**state, **_early(workflow, state, services)}, getattr(error, "budget", steps)
-        asked = state.pop(_ASKED, None)
+        asked = values.get(_ASKED)
         if not asked:
-            return state, None
+            return _saved(graph, config), None
         given = _decision(asked[0].value, services)
         if given is None:
-            return state, str(asked[0].value["stopped"])
+            return _saved(graph, config), str(asked[0].value["stopped"])
 
 
 def _saved(graph: CompiledStateGraph[Any, Services, Any, Any], config: RunnableConfig) -> dict[str, Any]:
