@@ -102,7 +102,7 @@ def reopen(
     """
     from readthrough.agents.recipe import reopening
 
-    runs = open_runs(load_settings(overrides).settings)
+    runs = open_runs(load_settings({**overrides, "model": None}).settings)
     try:
         again = reopening(runs.find(run), overrides, stdin is not None)
     finally:
