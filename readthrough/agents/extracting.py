@@ -17,6 +17,8 @@ from readthrough.types import Chunk
 # What the chat template takes; an endpoint may have to be told the form of the reply, with that many passages.
 _TEMPLATE_TOKENS = 64
 _PASSAGES = 64
+# How far a sentence of another passage than the one that was named is trusted.
+_ELSEWHERE = 0.8
 
 
 def room_tokens(services: Services, window_tokens: int, written_tokens: int) -> int:
@@ -73,7 +75,7 @@ def extract(services: Services, batch: Sequence[Sequence[int]], written_tokens: 
     for chunks, reply in zip(texts, replies, strict=True):
         said = read_facts(reply.text)
         done = len(chunks) if reply.finish != "length" else max(1, len(said) - 1)
-        facts = [fact for chunk, of_it in zip(chunks, said[:done], strict=False) for fact in _placed(of_it, chunk)]
+        facts = _placed(said[:done], chunks)
         made.append((chunks[0].document, Extract(chunks[0].start, chunks[done - 1].end, tuple(facts))))
         left += [[chunk.id for chunk in chunks[done:]]] if done < len(chunks) else []
         dropped += sum(map(len, said[:done])) - len(facts)
@@ -89,12 +91,19 @@ def prose(services: Services, chunk: Chunk) -> str:
     return chunk.text.strip("\n") if code else unwrap(chunk.text)
 
 
-def _placed(said: Said, chunk: Chunk) -> list[Fact]:
-    """The facts, each once, with the sentences they were made from; one that shares no word with any is dropped."""
+def _placed(said: Sequence[Said], chunks: Sequence[Chunk]) -> list[Fact]:
+    """The facts of chunks, each once, with the sentences they were made from.
+
+    A small model loses count of the passages: a sentence of another one that fits better is taken. A fact that shares
+    no word with its sentence is invented, and left out.
+    """
     facts: dict[str, Fact] = {}
-    among = sentences([chunk])
-    for text, elements in said if among else ():
-        [(sentence, _)] = point("", text, among, most=1)
-        if sentence.words.intersection(words(text)):
-            facts.setdefault(text, Fact(text, elements, sentence.start, sentence.end))
+    within = [sentences([chunk]) for chunk in chunks]
+    among = [sentence for inside in within for sentence in inside]
+    for own, items in enumerate(said) if among else ():
+        trust = [1.0 if own == number else _ELSEWHERE for number, inside in enumerate(within) for _ in inside]
+        for text, elements in items:
+            [(sentence, _)] = point("", text, among, most=1, trust=trust)
+            if sentence.words.intersection(words(text)):
+                facts.setdefault(text, Fact(text, elements, sentence.start, sentence.end))
     return list(facts.values())

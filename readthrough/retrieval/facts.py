@@ -32,8 +32,6 @@ _FACT: dict[str, Any] = {
 }
 _FACTS_A_PASSAGE = 5
 
-PROMPT_VERSION = hashlib.sha256(json.dumps([EXTRACT, _FACT, _FACTS_A_PASSAGE]).encode()).hexdigest()[:12]
-
 TABLE = """CREATE TABLE extracts (
     document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE, recipe TEXT NOT NULL, start INTEGER NOT NULL,
     stop INTEGER NOT NULL, facts TEXT NOT NULL, UNIQUE (document, recipe, start, stop))"""
@@ -63,18 +61,19 @@ class Extract:
 
 def recipe(model: ModelBackend) -> str:
     """What must be the same for facts to be the same: the model and the prompt."""
-    return f"{model.identity} {PROMPT_VERSION}"
+    prompt = hashlib.sha256(json.dumps([EXTRACT, schema(1)]).encode()).hexdigest()
+    return f"{model.identity} {prompt[:12]}"
 
 
 def schema(passages: int) -> dict[str, Any]:
     """The form of a reply about `passages` numbered passages.
 
-    Each has its place in it, so that a model that is held to the form goes on through the text: a small one would
-    write the same fact again and again.
+    Each has its place in it, with a fact at least, so that a model that is held to the form goes on through the text:
+    a small one would write the same fact again and again, or none at all.
     """
     numbers = [str(number) for number in range(1, passages + 1)]
     return {
-        "$defs": {"facts": {"type": "array", "items": _FACT, "maxItems": _FACTS_A_PASSAGE}},
+        "$defs": {"facts": {"type": "array", "items": _FACT, "minItems": 1, "maxItems": _FACTS_A_PASSAGE}},
         "type": "object",
         "properties": {number: {"$ref": "#/$defs/facts"} for number in numbers},
         "required": numbers,

@@ -17,20 +17,27 @@ def reply(*passages: list[tuple[str, list[str]]]) -> str:
     return json.dumps({str(number): items for number, items in enumerate(forms, 1)})
 
 
-THREE = reply([("Ann hid the key.", ["Ann", "key"])], [], [("Bob {saw} it.", ["Bob"]), ("It rained.", ["rain"])])
+THREE = reply(
+    [("Ann hid the key.", ["Ann", "key"])],
+    [("It was late.", ["late"])],
+    [("Bob {saw} it.", ["Bob"]), ("It rained.", ["rain"])],
+)
 
 
 def test_a_reply_has_a_place_for_every_passage() -> None:
     check_schema(schema(3))
     assert parse(THREE, schema(3))
+    for other in (schema(2), schema(4)):
+        with pytest.raises(ValueError):
+            parse(THREE, other)
     with pytest.raises(ValueError):
-        parse(THREE, schema(2))
+        parse('{"1": []}', schema(1))
 
 
 def test_facts_are_read_by_passage() -> None:
     assert read_facts(THREE) == [
         [("Ann hid the key.", ("Ann", "key"))],
-        [],
+        [("It was late.", ("late",))],
         [("Bob {saw} it.", ("Bob",)), ("It rained.", ("rain",))],
     ]
 
@@ -44,7 +51,9 @@ def test_of_a_cut_reply_what_is_whole_is_read(length: int) -> None:
 
 
 def test_text_that_no_file_can_hold_is_replaced() -> None:
-    assert read_facts(r'{"1": [{"fact": "half \ud800 a", "key_elements": ["\ud800", " \n"]}]}') == [[("half ? a", ("?",))]]
+    assert read_facts(r'{"1": [{"fact": "half \ud800 a", "key_elements": ["\ud800", " \n"]}]}') == [
+        [("half ? a", ("?",))]
+    ]
 
 
 def test_facts_are_kept_by_recipe_and_go_with_their_document(tmp_path: Path) -> None:
