@@ -38,7 +38,7 @@ class RouterNode(AskingNode):
         prompt: what it is told; `{question}` and `{routes}` are filled in.
     """
 
-    routes: dict[str, str] = field(default_factory=dict, hash=False)
+    routes: dict[str, str] = field(kw_only=True, hash=False)
     prompt: str = ROUTE
 
     def __post_init__(self) -> None:

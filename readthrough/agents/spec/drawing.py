@@ -33,8 +33,10 @@ def ways(workflow: Workflow) -> list[Way]:
     """The ways of a workflow's graph, in the order of its nodes."""
     drawn = workflow.build().get_graph()
     order = {name: number for number, name in enumerate(drawn.nodes)}
+    # A built-in may have a node of that name.
+    ends = {drawn_as: name for drawn_as, name in _ENDS.items() if name not in drawn.nodes}
     found = [
-        Way(_ENDS.get(edge.source, edge.source), _ENDS.get(edge.target, edge.target), str(edge.data or ""))
+        Way(ends.get(edge.source, edge.source), ends.get(edge.target, edge.target), str(edge.data or ""))
         for edge in sorted(drawn.edges, key=lambda edge: order[edge.source])
     ]
     return [Way(way.source, way.target, "" if way.outcome == way.target else way.outcome) for way in found]
