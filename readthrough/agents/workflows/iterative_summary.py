@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from readthrough.agents.answering import NOT_STATED, Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import answer_cost, answer_if_stated, quotes_for
+from readthrough.agents.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated, quotes_for
 from readthrough.agents.passages import as_data, windows
 from readthrough.agents.queries import wanted_words, wants_summary
 from readthrough.agents.rounds import FROM_PROGRESS, MOST_ROUNDS, Rounds
@@ -139,10 +139,9 @@ class IterativeSummary(Workflow):
     abstain_below: float = 0.2
 
     def __post_init__(self) -> None:
-        least = {"words": 1, "window_tokens": 1, "summary_tokens": 1, "batch": 1, "rounds": 1, "round_tokens": 1}
-        for option, value in least.items():
-            if getattr(self, option) < value:
-                raise ConfigError(f"{self.name}.{option} = {getattr(self, option)}: must be at least {value}")
+        for option in ("words", "window_tokens", "summary_tokens", "batch", "rounds", "round_tokens"):
+            if getattr(self, option) < 1:
+                raise ConfigError(f"{self.name}.{option} = {getattr(self, option)}: must be at least 1")
         if self.rounds > MOST_ROUNDS:
             raise ConfigError(f"{self.name}.rounds = {self.rounds}: {MOST_ROUNDS} at most")
 
@@ -196,15 +195,17 @@ class IterativeSummary(Workflow):
         prompt = min(sizes.room_tokens, max(parts * self.summary_tokens, sizes.summary_tokens))
         if _is_summary(question):
             return Cost(1, prompt + sizes.frame_tokens, sizes.summary_tokens)
-        return answer_cost(services, question, prompt, self.summary_tokens // 4)
+        return answer_cost(services, question, prompt + self._rounds().progress_tokens, self.summary_tokens // 4)
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """A call a window, a call a group of every level, and the answer's."""
         sizes = self._sizes(question, services)
         tokens = sum(services.shelf.count_tokens(services.model).values())
-        cost = (
-            levels_cost(tokens, self.summary_tokens, sizes) if self.form == "hierarchical" else roll_cost(tokens, sizes)
-        )
+        if self.form == "rolling":
+            cost = roll_cost(tokens, sizes)
+        else:
+            parts = max(1, -(-tokens // sizes.room_tokens))
+            cost = levels_cost(tokens, self._part(question, sizes.words, parts)[1], sizes)
         if _is_summary(question):
             return cost
         thinking = self._rounds().cost(self.rounds - 1, sizes.summary_tokens)
@@ -218,7 +219,8 @@ class IterativeSummary(Workflow):
         summary = _most_tokens(words)
         frame = ROLL.format(text="", before="", words=words, how=_how(question.text))
         frame_tokens = services.model.count_tokens([frame])[0] + _TEMPLATE_TOKENS
-        held = 2 * summary if self.form == "rolling" else max(summary, self.summary_tokens)
+        # A summary may stand in the prompt of the next one, which is as long, or in that of an answer.
+        held = max(2 * summary, self.summary_tokens, ANSWER_TOKENS) + (2 * self.round_tokens if self.rounds > 1 else 0)
         room = min(self.window_tokens, services.model.window_tokens - frame_tokens - held)
         needed = max(tokens.values(), default=0)
         if self.form == "hierarchical" and sum(tokens.values()) > room:
@@ -245,7 +247,10 @@ class IterativeSummary(Workflow):
         groups = services.get_json(state["groups"])
         each = Cost(1, state["room"], self.summary_tokens)
         batch = groups[at : at + services.budget.fitting(self.batch, each)]
-        notes = self._windows(state, services, batch) if level == 0 else self._merged(state, services, batch)
+        if level == 0:
+            notes = self._notes(state, services, [Part.read(services.chunks(ids)) for ids in batch], WINDOW)
+        else:
+            notes = self._merged(state, services, batch)
         made = keep_batch(services, notes, state["made"])
         at += len(batch)
         services.emit(Event("merge" if level else "read", at, len(groups), "groups" if level else "windows"))
@@ -253,10 +258,6 @@ class IterativeSummary(Workflow):
         # The last summary's own cut is told in the answer; a note that is passed on was counted where it was written.
         cut = sum(note.cut for note in notes) if len(groups) > 1 else 0
         return {"at": at, "left": len(groups) - at, "made": made, "read": read, "cut": state["cut"] + cut}
-
-    def _windows(self, state: State, services: Services, batch: Sequence[Sequence[int]]) -> list[Note]:
-        parts = [Part.read(services.chunks(ids)) for ids in batch]
-        return self._notes(state, services, parts, WINDOW)
 
     def _merged(self, state: State, services: Services, batch: Sequence[Sequence[Mapping[str, Any]]]) -> list[Note]:
         groups = [[Note(**note) for note in group] for group in batch]
@@ -277,18 +278,18 @@ class IterativeSummary(Workflow):
 
     def _request(self, state: Mapping[str, Any], part: Part, prompt: str, last: bool, before: str = "") -> Request:
         """What asks for a summary of a part: the `last` one has the length that was asked for."""
-        words = state["words"] if last else self._share_words(state)
+        words, most = state["words"], _most_tokens(state["words"])
+        if not last:
+            words, most = self._part(Question.of(state), words, state["at"] + state["left"])
         content = prompt.format(text=part.text, before=as_data(before), words=words, how=_how(state["question"]))
-        most = _most_tokens(words) if last else min(self.summary_tokens, 2 * _most_tokens(words))
         return Request.user(content, max_tokens=most)
 
-    def _share_words(self, state: Mapping[str, Any]) -> int:
-        """The length of one summary among others: what is asked of the text may stand in any of them, at length."""
+    def _part(self, question: Question, words: int, parts: int) -> tuple[int, int]:
+        """The words that are asked of one summary among so many, and its most tokens."""
         most = self.summary_tokens // 2
-        if not _is_summary(Question.of(state)):
-            return most
-        share = int(state["words"] * _SHARED_RATIO / (state["at"] + state["left"]))
-        return min(most, max(_LEAST_SHARE_WORDS, share))
+        if _is_summary(question):  # the answer of a question may stand in any of them, and gets all the room there is
+            most = min(most, max(_LEAST_SHARE_WORDS, int(words * _SHARED_RATIO / parts)))
+        return most, min(self.summary_tokens, 2 * _most_tokens(most))
 
     def _more(self, state: State) -> str:
         return "summarize" if state["left"] else "level"
