@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from readthrough.agents.base import Question
-from readthrough.agents.passages import unwrap
+from readthrough.agents.passages import as_data, unwrap
 from readthrough.agents.queries import named_spans, search_queries
 from readthrough.agents.services import Services
 from readthrough.models.base import Request
@@ -59,7 +59,7 @@ def _named_chunks(shelf: Shelf, question: str) -> set[int] | None:
 
 def weigh(services: Services, question: str, chunks: Sequence[int]) -> dict[int, float]:
     """How much each chunk raises the question (see `raised`); one batch, told as progress."""
-    texts = [unwrap(chunk.text) for chunk in services.shelf.get(list(chunks))]
+    texts = [as_data(unwrap(chunk.text)) for chunk in services.shelf.get(list(chunks))]
     services.emit(Event("weigh", 0, len(chunks), "passages"))
     weights = raised(services, question, texts)
     services.emit(Event("weigh", len(chunks), len(chunks), "passages"))

@@ -5,17 +5,18 @@ What the other workflows are measured against; for a text that fits it is also t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from readthrough.agents.answering import Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated
+from readthrough.agents.passages import section_text
 from readthrough.agents.pointers import cut, point, sentences
 from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
-from readthrough.types import Answer, Chunk, Cost
+from readthrough.types import Answer, Cost
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -93,16 +94,6 @@ class FullContext(Workflow):
         services = runtime.context
         self._tokens(services)
         chunks = services.chunks(services.shelf.chunk_ids())
-        material = MATERIAL.format(text=_joined(chunks))
+        material = MATERIAL.format(text=section_text(chunks))
         reply = answer_if_stated(services, material, Question.of(state), self.abstain_below, self.answer_tokens)
         return {"reply": reply.keep(services)}
-
-
-def _joined(chunks: Sequence[Chunk]) -> str:
-    """The chunks' text, an empty line between two documents."""
-    parts: list[str] = []
-    for number, chunk in enumerate(chunks):
-        if number and chunk.document != chunks[number - 1].document:
-            parts.append("\n\n")
-        parts.append(chunk.text)
-    return "".join(parts).strip()
