@@ -16,6 +16,9 @@ from readthrough.types import Cost, Limits, Usage
 # What is held back is reckoned from few calls, and an answer that comes too late is lost.
 _SPARE_RATIO = 1.25
 
+# What looking up and attending to a token whose KV is kept takes, against reading it.
+_CACHED_RATIO = 0.1
+
 
 class Budget:
     """The limits of one run and what is spent of them. `BudgetError.budget` says which limit ended it."""
@@ -29,13 +32,14 @@ class Budget:
         self._pace = Pace()
         self._lock = threading.Lock()
 
-    def hold(self, cost: Cost) -> None:
-        """Hold back what the last step will take; its seconds are reckoned from the calls of this run."""
-        self._held = cost
+    def begin(self, last_step: Cost) -> None:
+        """The time starts. What the last step will take is held back; its seconds are reckoned from the calls made."""
+        self._started = time.monotonic()
+        self._held = last_step
 
     def spend(self, usage: Usage, seconds: float) -> None:
         """A call took `usage`, and `seconds` of wall time."""
-        read_tokens = usage.prompt_tokens - usage.cached_tokens
+        read_tokens = round(usage.prompt_tokens - usage.cached_tokens * (1 - _CACHED_RATIO))
         with self._lock:
             self.spent = self.spent + usage
             self._pace.learn(Cost(usage.calls, read_tokens, usage.completion_tokens, seconds))
@@ -88,7 +92,7 @@ class Budget:
                 )
 
     def fitting(self, calls: int, each: Cost) -> int:
-        """How many of `calls` calls that go out together fit what is left; 1 at least: `admit` says where none does.
+        """How many of `calls` calls that go out together fit what is left; 1 at least: `admitted` says where none does.
 
         Where seconds are limited the first call goes out alone: nothing is known of its pace.
         """

@@ -9,6 +9,9 @@ _WRITTEN_TO_READ = 30.0
 # Below this share of independence, the two rates cannot be told apart.
 _TOLD_APART = 1e-3
 
+# What a call takes beside its tokens, as if so many more were read.
+_CALL_TOKENS = 16
+
 
 class Pace:
     """Seconds a prompt token and a written token take: least squares over what was seen, never below zero."""
@@ -18,7 +21,7 @@ class Pace:
 
     def learn(self, cost: Cost) -> None:
         """Some work was done: its tokens took its seconds."""
-        read, written = cost.prompt_tokens, cost.completion_tokens
+        read, written = _read(cost), cost.completion_tokens
         self._pp += read * read
         self._pw += read * written
         self._ww += written * written
@@ -28,10 +31,10 @@ class Pace:
     def seconds(self, cost: Cost) -> float:
         """How long the tokens of `cost` will take, 0 where nothing was learned yet."""
         read, written = self.rates()
-        return read * cost.prompt_tokens + written * cost.completion_tokens
+        return read * _read(cost) + written * cost.completion_tokens
 
     def rates(self) -> tuple[float, float]:
-        """Seconds of a prompt token, and of a written token."""
+        """Seconds of a prompt token (a call counts as a few more), and of a written token."""
         independent = self._pp * self._ww - self._pw * self._pw
         if independent > _TOLD_APART * self._pp * self._ww:
             read = (self._ps * self._ww - self._ws * self._pw) / independent
@@ -44,3 +47,7 @@ class Pace:
             return 0.0, 0.0
         read = (self._ps + _WRITTEN_TO_READ * self._ws) / mixed
         return read, _WRITTEN_TO_READ * read
+
+
+def _read(cost: Cost) -> int:
+    return cost.prompt_tokens + _CALL_TOKENS * cost.calls

@@ -92,7 +92,7 @@ def _go_on(
 ) -> Answer:
     started = time.perf_counter()
     before = sum(step.seconds for step in services.runs.steps(services.run))
-    services.budget.hold(workflow.last_step(question, services))
+    services.budget.begin(workflow.last_step(question, services))
     with replaced(replacements(workflow)):
         state, stopped = _invoke(workflow, _compiled(workflow, saver), question, services)
         answer = _answer(workflow, state, question, services)

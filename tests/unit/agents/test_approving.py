@@ -122,9 +122,9 @@ def test_pace_finds_both_rates() -> None:
     pace = Pace()
     assert pace.seconds(Cost(1, 100, 10)) == 0.0
     for read, written in ((1000, 20), (400, 60), (100, 5), (2000, 1)):
-        pace.learn(Cost(1, read, written, 0.001 * read + 0.05 * written))
+        pace.learn(Cost(1, read, written, 0.001 * (read + 16) + 0.05 * written))
     assert pace.rates() == pytest.approx((0.001, 0.05))
-    assert pace.seconds(Cost(1, 500, 10)) == pytest.approx(1.0)
+    assert pace.seconds(Cost(1, 500, 10)) == pytest.approx(1.016)
 
 
 def test_pace_is_never_negative() -> None:
@@ -134,4 +134,4 @@ def test_pace_is_never_negative() -> None:
     assert min(pace.rates()) >= 0
     only_read = Pace()
     only_read.learn(Cost(1, 1000, 0, 1.0))
-    assert only_read.seconds(Cost(1, 500, 10)) == pytest.approx(0.8)
+    assert only_read.seconds(Cost(1, 500, 10)) == pytest.approx((516 + 300) / 1016)
