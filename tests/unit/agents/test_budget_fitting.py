@@ -1,0 +1,35 @@
+"""How many calls that go out together fit what is left of a budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from readthrough.agents.budget import Budget
+from readthrough.types import Cost, Limits, Usage
+
+EACH = Cost(1, 90, 10)
+
+
+@pytest.mark.parametrize(
+    ("limits", "held", "spent", "fitting"),
+    [
+        (Limits(), Cost(), Usage(), 8),
+        (Limits(calls=20), Cost(), Usage(), 8),
+        (Limits(calls=6), Cost(calls=1), Usage(calls=2), 3),
+        (Limits(tokens=1_000), Cost(prompt_tokens=200), Usage(prompt_tokens=150, completion_tokens=50), 6),
+        (Limits(calls=2, tokens=10_000), Cost(), Usage(), 2),
+        (Limits(calls=3), Cost(calls=1), Usage(calls=2), 1),  # none: the call itself says so
+        (Limits(seconds=1_000), Cost(), Usage(), 1),  # the pace is not known
+    ],
+)
+def test_as_many_as_fit(limits: Limits, held: Cost, spent: Usage, fitting: int) -> None:
+    budget = Budget(limits)
+    budget.begin(held)
+    budget.spent = spent
+    assert budget.fitting(8, EACH) == fitting
+
+
+def test_seconds_are_reckoned_at_the_pace_of_the_calls_so_far() -> None:
+    budget = Budget(Limits(seconds=50))
+    budget.spend(Usage(prompt_tokens=90, completion_tokens=10, calls=1), 12)
+    assert budget.fitting(8, EACH) == 4
