@@ -221,7 +221,7 @@ class Explorer:
     def _write(self, views: Sequence[View]) -> None:
         requests = [
             Request.user(
-                self.note.format(text=view.text, question=self.question, plan=self.plan, notes=_notes(view.path)),
+                self.note.format(text=view.text, question=self.question, notes=_notes(view.path)),
                 max_tokens=self.notes_tokens,
             )
             for view in views

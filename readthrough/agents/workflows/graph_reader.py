@@ -6,9 +6,10 @@ Models", Findings of EMNLP 2024, arXiv 2406.14550 (no authors' code).
 Differs from the paper: facts are kept in the library, so that the next question about a document extracts nothing;
 each points to the sentence it was made from. Initial nodes are weighed by query likelihood in place of generated
 scores (in the order of the index for a model without logits), out of those that keywords and vectors find; one whose
-facts another shows is passed over. Actions are scored choices, never parsed. Paths take their steps together and do
-not read a chunk twice. With `with_source` the answer is written from the notebooks and from the sentences of the
-source that they stand on; False is the paper's form, as is `abstain_below` 0.
+facts another shows is passed over. Actions are scored choices, never parsed. The plan guides what is done next, not
+what is noted: small models copy it. Paths take their steps together and do not read a chunk twice. With `with_source`
+the answer is written from the notebooks and from the sentences of the source that they stand on; False is the paper's
+form, as is `abstain_below` 0.
 """
 
 from __future__ import annotations
@@ -58,7 +59,6 @@ NOTE = Prompt(
     """{text}
 
 Question: {question}
-Plan: {plan}
 Notebook so far: {notes}
 
 Write the notebook anew: keep what helps to answer the question, and add what the text above says about it, in \
@@ -101,7 +101,7 @@ _FOUND_CHUNKS = 24
 _PLAN_TOKENS = 160
 _FRAME_TOKENS = 160
 # What was seen of the small model: the length of facts beside their text's, and how far paths go.
-_FACTS_RATIO = 0.6
+_FACTS_RATIO = 1.3
 _STEPS_RATIO = 0.6
 
 
