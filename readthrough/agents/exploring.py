@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from readthrough.agents.answering import log_average
 from readthrough.agents.concluding import Span, carry
-from readthrough.agents.passages import as_data, numbered, unwrap
+from readthrough.agents.passages import as_data, numbered, section_text
 from readthrough.agents.prompts import Prompt
 from readthrough.agents.services import Services
 from readthrough.models.base import Request
@@ -199,12 +199,12 @@ class Explorer:
 
     def _chunk(self, path: Path, walk: Walk) -> View:
         document, _, _, chunks = self.windows[path.window]
-        text = "".join(chunk.text for chunk in self.services.chunks(chunks))
+        text = section_text(self.services.chunks(chunks))
         actions = [Action("chunk", MORE)]
         for described, beside in ((PREVIOUS, path.window - 1), (SUBSEQUENT, path.window + 1)):
             if 0 <= beside < len(self.windows) and self.windows[beside][0] == document and beside not in walk.taken:
                 actions.append(Action("chunk", described, (beside,)))
-        return View(path, as_data(unwrap(text)), [*actions, Action("done", END)], chunks=tuple(chunks))
+        return View(path, text, [*actions, Action("done", END)], chunks=tuple(chunks))
 
     def _neighbours(self, path: Path, walk: Walk) -> View:
         """The nodes beside this one: those whose facts fit the question first, then those that share most facts."""
