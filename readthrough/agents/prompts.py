@@ -56,9 +56,9 @@ def check(text: str, original: str) -> None:
         raise ValueError(f"the prompt leaves out {{{place}}}: what stands there would not be read")
 
 
-def prompts_of(workflow: type[Workflow]) -> dict[str, Prompt]:
-    """The prompts of a workflow by name: those of its own module, and the last step's that all workflows share."""
-    modules = [sys.modules[workflow.__module__], sys.modules[_SHARED]]
+def prompts_of(workflow: Workflow) -> dict[str, Prompt]:
+    """The prompts of a workflow by name: those of its own modules, and the last step's that all workflows share."""
+    modules = [sys.modules[module] for module in (*workflow.sources(), _SHARED)]
     return {
         name.lower().replace("_", "-"): value
         for module in reversed(modules)
@@ -74,7 +74,7 @@ def replacements(workflow: Workflow) -> dict[str, str]:
         UnknownNameError: the workflow has no prompt of that name.
         ConfigError: a text cannot stand in for the prompt.
     """
-    known = prompts_of(type(workflow))
+    known = prompts_of(workflow)
     texts: dict[str, str] = {}
     for name, text in workflow.prompts.items():
         if name not in known:

@@ -14,6 +14,7 @@ from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated
 from readthrough.agents.passages import section_text
 from readthrough.agents.pointers import cut, point, sentences
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.types import Answer, Cost
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
 
-MATERIAL = """Read this text.
+MATERIAL = Prompt(
+    """Read this text.
 
 {text}"""
+)
 
 # The question, the instructions around it and the chat template.
 _FRAME_TOKENS = 256

@@ -20,6 +20,7 @@ from readthrough.agents.answering import NOT_STATED, Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated, quotes_for
 from readthrough.agents.passages import as_data, windows
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.queries import wanted_words, wants_summary
 from readthrough.agents.rounds import FROM_PROGRESS, MOST_ROUNDS, Rounds
 from readthrough.agents.services import Services
@@ -47,32 +48,32 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
 
-WINDOW = """{text}
+WINDOW = Prompt("""{text}
 
-Summarize the text above in at most {words} words of your own: {how}"""
+Summarize the text above in at most {words} words of your own: {how}""")
 
-MERGE = """Summaries of consecutive parts of one text:
+MERGE = Prompt("""Summaries of consecutive parts of one text:
 
 {text}
 
-Make one summary of the whole text, from its first part to its last, in at most {words} words: {how}"""
+Make one summary of the whole text, from its first part to its last, in at most {words} words: {how}""")
 
-ROLL = """{text}
+ROLL = Prompt("""{text}
 
 A summary of everything that comes before the text above: {before}
 
-Make one summary of both, first of what came before, then of the text above, in at most {words} words: {how}"""
+Make one summary of both, first of what came before, then of the text above, in at most {words} words: {how}""")
 
-SHORTEN = """{text}
+SHORTEN = Prompt("""{text}
 
-Say the same in at most {words} words: {how}"""
+Say the same in at most {words} words: {how}""")
 
 PLAIN = "whole sentences, in the order of the text, no headings, no lists."
-FOCUSED = "whole sentences, no headings, no lists. Write only what helps with this: {question}"
+FOCUSED = Prompt("whole sentences, no headings, no lists. Write only what helps with this: {question}")
 
-MATERIAL = """This is a summary of a text:
+MATERIAL = Prompt("""This is a summary of a text:
 
-{summary}"""
+{summary}""")
 
 Form = Literal["hierarchical", "rolling"]
 

@@ -48,7 +48,7 @@ def test_braces_may_be_meant_as_such() -> None:
 
 
 def test_prompts_are_found_by_their_names() -> None:
-    known = prompts_of(ChainOfAgents)
+    known = prompts_of(ChainOfAgents())
     assert known["worker"] == WORKER
     assert {"manager", "short-answer", "explanation", "multiple-choice"} <= set(known)
 
