@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from readthrough.agents.services import Services
-from readthrough.errors import ModelError
+from readthrough.errors import ModelError, PromptTooLongError
 from readthrough.models.base import Request
 from readthrough.models.structured import InvalidReply, parse
 
@@ -26,8 +26,13 @@ def fill(services: Services, requests: Sequence[Request]) -> list[Any]:
     values: dict[int, Any] = {}
     waiting = dict(enumerate(requests))
     problem = ""
-    for _ in range(1 + REPAIRS):
-        completions = services.complete(list(waiting.values()))
+    for attempt in range(1 + REPAIRS):
+        try:
+            completions = services.complete(list(waiting.values()))
+        except PromptTooLongError:
+            if attempt == 0:
+                raise
+            break  # no room for the repair: what was wrong before it is what the user must learn
         for (number, request), completion in zip(list(waiting.items()), completions, strict=True):
             try:
                 values[number] = parse(completion.text, request.schema or {})

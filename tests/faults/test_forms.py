@@ -13,11 +13,12 @@ from readthrough.agents.base import Question
 from readthrough.agents.forms import REPAIRS, fill
 from readthrough.agents.services import Services
 from readthrough.agents.workflows.map_reduce import MapReduce
-from readthrough.errors import ModelError
+from readthrough.errors import ModelError, PromptTooLongError
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Choice, Completion, ModelBackend, Request
 from readthrough.models.local.backend import LocalModel
+from readthrough.models.scripted import ScriptedModel
 from readthrough.types import Usage
 from tests import tiny_models
 from tests.agent_samples import QUESTION, shelve, write_book
@@ -107,6 +108,17 @@ def test_a_run_with_a_bad_reply_keeps_nothing_of_it(reply: str, shelf: Shelf, tm
     assert runs.answer(services.run) is None
     kept = [runs.get(text) for step in runs.steps(services.run) for text in step.texts]
     assert all(reply not in text for text in kept if reply)
+
+
+def test_a_repair_that_has_no_room_names_what_was_wrong_before_it(shelf: Shelf) -> None:
+    def cut(request: Request) -> str:
+        return BAD["cut"] + " and so on" * 100
+
+    model = ScriptedModel(replies=cut, window_tokens=300)
+    with pytest.raises(ModelError, match="cut at 200 tokens"):
+        ask(model, shelf, max_tokens=200)
+    with pytest.raises(PromptTooLongError):
+        ask(model, shelf, max_tokens=400)
 
 
 def test_the_local_engine_writes_valid_forms_or_says_that_they_were_cut(shelf: Shelf, tmp_path: Path) -> None:
