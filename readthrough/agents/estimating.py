@@ -1,10 +1,15 @@
-"""What a run will take on this machine: the workflow's count of calls and tokens, at rates measured just now."""
+"""What a run will take on this machine: the workflow's count of calls and tokens, set right by past runs.
+
+Where there are too few of them, it is as the workflow counts, at rates that are measured just now.
+"""
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import TYPE_CHECKING
 
 from readthrough.agents.prompts import replaced, replacements
@@ -18,7 +23,10 @@ if TYPE_CHECKING:
 
 _PROMPT_WORDS = 400
 _WRITTEN_TOKENS = 24
+# So many runs of a workflow say better than a calibration how long the next takes.
+_ENOUGH_RUNS = 3
 _PAST_RUNS = 20
+_LOOKED_AT = 500
 _WORDS = ("amber", "river", "seven", "window", "copper", "winter", "garden", "letter", "harbour", "silver", "candle")
 
 
@@ -40,6 +48,10 @@ class Rates:
         return read + cost.completion_tokens / self.decode_tokens_per_second
 
 
+# Only ratios are taken of what these say.
+_NOMINAL = Rates(prefill_tokens_per_second=1000.0, decode_tokens_per_second=30.0)
+
+
 def calibrate(model: ModelBackend) -> Rates:
     """Measure the rates with a prompt of a few hundred words, new each time, and a reply of a few words."""
     words = random.Random(time.time_ns()).choices(_WORDS, k=_PROMPT_WORDS)
@@ -58,23 +70,52 @@ def calibrate(model: ModelBackend) -> Rates:
     return Rates(first.usage.prompt_tokens / max(read_seconds, 1e-6), tokens / max(seconds, 1e-6))
 
 
-def estimate(workflow: Workflow, question: Question, services: Services, rates: Rates | None = None) -> Cost:
-    """The workflow's estimate with the length of replies as past runs had them, in seconds of this machine.
+def expected(workflow: Workflow, question: Question, services: Services) -> Cost:
+    """The workflow's own count of calls and tokens; its seconds are those of a nominal machine.
 
     Raises:
         UsageError: the workflow cannot say.
     """
     with replaced(replacements(workflow)):
         cost = workflow.estimate(question, services)
-    written = _written_a_call(services.runs, workflow.name, services.model.name)
-    if written is not None:
-        cost = replace(cost, completion_tokens=round(written * cost.calls))
-    rates = rates or calibrate(services.model)
-    return replace(cost, seconds=round(rates.seconds(cost), 1))
+    return replace(cost, seconds=_NOMINAL.seconds(cost))
 
 
-def _written_a_call(runs: RunLog, workflow: str, model: str) -> float | None:
-    """The tokens a call wrote in past runs of this workflow with this model, None where there are none."""
-    past = [run.answer for run in runs.runs() if run.answer and (run.workflow, run.model) == (workflow, model)]
-    calls = sum(answer["usage"]["calls"] for answer in past[:_PAST_RUNS])
-    return sum(answer["usage"]["completion_tokens"] for answer in past[:_PAST_RUNS]) / calls if calls else None
+def estimate(workflow: Workflow, question: Question, services: Services, rates: Rates | None = None) -> Cost:
+    """The workflow's count, and its seconds on this machine; both as far off as past runs were, set right.
+
+    Raises:
+        UsageError: the workflow cannot say.
+    """
+    cost = expected(workflow, question, services)
+    past = _past(services.runs, workflow.name, services.model.name)
+    if rates is not None or len(past) < _ENOUGH_RUNS:
+        return replace(cost, seconds=round((rates or calibrate(services.model)).seconds(cost), 1))
+    return _set_right(cost, past)
+
+
+def _set_right(cost: Cost, past: Sequence[tuple[Cost, Cost]]) -> Cost:
+    """`cost` as many times larger in each part as past runs were than expected, in the middle of what was seen."""
+
+    def right(part: Callable[[Cost], float]) -> float:
+        seen = [part(took) / part(then) for then, took in past if part(then) > 0]
+        return part(cost) * (median(seen) if seen else 1.0)
+
+    return Cost(
+        round(right(lambda each: each.calls)),
+        round(right(lambda each: each.prompt_tokens)),
+        round(right(lambda each: each.completion_tokens)),
+        round(right(lambda each: each.seconds), 1),
+    )
+
+
+def _past(runs: RunLog, workflow: str, model: str) -> list[tuple[Cost, Cost]]:
+    """What was expected of the latest whole runs of this workflow with this model, and what they took."""
+    found = []
+    for run in runs.runs(_LOOKED_AT):
+        said = run.recipe.get("expected")
+        if run.answer and said and run.state == "done" and (run.workflow, run.model) == (workflow, model):
+            usage = run.answer["usage"]
+            took = Cost(usage["calls"], usage["prompt_tokens"], usage["completion_tokens"], usage["seconds"])
+            found.append((Cost(**said), took))
+    return found[:_PAST_RUNS]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from readthrough.agents.answering import NOT_REACHED, Reply
+from readthrough.agents.estimating import expected
 from readthrough.agents.prompts import replaced, replacements
 from readthrough.agents.recipe import changes, recipe
-from readthrough.errors import BudgetError, LibraryError, UsageError
+from readthrough.errors import BudgetError, LibraryError, ReadthroughError, UsageError
 from readthrough.types import Answer, Usage
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ def run(
 def begin(workflow: Workflow, question: Question, services: Services, settings: Mapping[str, Any] | None = None) -> str:
     """Note the beginning of a run with all that it is made of; returns its id. See `run`."""
     made_of = {**recipe(workflow, services.model, services.shelf), "settings": dict(settings or {})}
+    try:
+        made_of["expected"] = asdict(expected(workflow, question, services))
+    except ReadthroughError:
+        made_of["expected"] = None  # it cannot say, or the run is about to say what is wrong
     return services.runs.start(question.text, workflow.name, services.model.name, question.choices, made_of)
 
 

@@ -1,0 +1,96 @@
+"""How near `estimate` comes to the real time of a run, over workflows, options and questions.
+
+    python -m benchmarks.estimates [--model small] [--runs 20] [--characters 30000] [--out NAME]
+
+Each run is estimated first, then made. The first runs of a workflow are estimated by a calibration, later ones by the
+runs before them, as it is in use. The library and the log are new, in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import readthrough as rt
+from benchmarks.results import write_results
+from examples.demo import write_genesis
+
+KINDS: tuple[dict[str, Any], ...] = (
+    {"retrieve": {}},
+    {"chain-of-agents": {"window_tokens": 4096, "message_tokens": 256}},
+    {"retrieve": {"passage_tokens": 2000}},
+    {"memory-agent": {}},
+    {"map-reduce": {}},
+)
+QUESTIONS = (
+    "Who built the ark?",
+    "What did God call the light?",
+    "Where did Cain dwell?",
+    "How old was Adam when he died?",
+    "Why was the city called Babel?",
+)
+
+
+def main() -> None:
+    """Measure, print, and write the results where asked."""
+    parser = argparse.ArgumentParser(description="Estimates against real times.")
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--characters", type=int, default=30_000, help="how much of Genesis is read")
+    parser.add_argument("--out", default=None, help="name of the results file to write")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        book = write_genesis(Path(folder) / "genesis.txt")
+        book.write_text(book.read_text(encoding="utf-8")[: options.characters], encoding="utf-8")
+        rows = list(measure(book, options.model, options.runs))
+    report = {"model": options.model, "characters": options.characters, **summary(rows), "each": rows}
+    print(json.dumps({key: value for key, value in report.items() if key != "each"}, indent=2))
+    if options.out:
+        write_results(options.out, report)
+
+
+def measure(path: Path, model: str, runs: int) -> Iterator[dict[str, Any]]:
+    """Estimate and run, the kinds and questions in turn."""
+    with rt.read(path, model=model, home=path.parent / "home", index="bm25") as book:
+        book.ask("Is this a text?", workflow={"retrieve": {}})  # loads what is loaded once
+        for number in range(runs):
+            kind, question = KINDS[number % len(KINDS)], QUESTIONS[number // len(KINDS) % len(QUESTIONS)]
+            expected = book.estimate(question, workflow=kind)
+            started = time.perf_counter()
+            usage = book.ask(question, workflow=kind).usage
+            seconds = time.perf_counter() - started
+            row = {
+                "workflow": kind,
+                "expected": {"calls": expected.calls, "tokens": expected.tokens, "seconds": expected.seconds},
+                "real": {
+                    "calls": usage.calls,
+                    "tokens": usage.prompt_tokens + usage.completion_tokens,
+                    "cached_tokens": usage.cached_tokens,
+                    "seconds": round(seconds, 2),
+                },
+                "error_ratio": round(abs(expected.seconds - seconds) / seconds, 3),
+            }
+            print(row, flush=True)
+            yield row
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The median error over all runs, and over those that had runs of their kind before them."""
+    errors = [row["error_ratio"] for row in rows]
+    later = errors[3 * len(KINDS) :]
+    return {
+        "runs": len(rows),
+        "median_error_ratio": statistics.median(errors),
+        "median_error_ratio_after_three_runs": statistics.median(later) if later else None,
+        "worst_error_ratio": max(errors),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Estimates: of every workflow, by the pace of past runs, and without answering anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from readthrough import catalogue
+from readthrough.agents.base import Question
+from readthrough.agents.estimating import Rates, calibrate, estimate, expected
+from readthrough.agents.running import run
+from readthrough.agents.services import Services
+from readthrough.memory.runs import RunLog
+from readthrough.models.scripted import ScriptedModel
+from readthrough.types import Cost
+from tests.agent_samples import QUESTION, decides, says_what_it_reads, shelve, write_book
+
+ASKED = Question(QUESTION)
+
+
+@pytest.mark.parametrize("name", catalogue.names("workflows"))
+def test_every_workflow_says_about_what_it_takes(name: str, tmp_path: Path) -> None:
+    flow = catalogue.find("workflows", name)()
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
+    model = ScriptedModel(replies=says_what_it_reads, choices=decides)
+    services = Services(model, shelf, RunLog())
+    cost = estimate(flow, ASKED, services, Rates(1000.0, 50.0))
+    assert model.calls == [] and services.runs.runs() == []
+    usage = run(flow, ASKED, services).usage
+    assert 0 < usage.calls <= 4 * cost.calls  # it may leave early, and should not take far more
+    assert 0 < usage.prompt_tokens <= 4 * cost.prompt_tokens
+    assert services.runs.runs()[0].recipe["expected"]["calls"] == cost.calls
+
+
+def test_past_runs_set_an_estimate_right(tmp_path: Path) -> None:
+    flow = catalogue.find("workflows", "chain-of-agents")()
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books"))
+    services = Services(ScriptedModel(), shelf, RunLog())
+    said = {"calls": 5, "prompt_tokens": 1000, "completion_tokens": 30, "seconds": 2.0}
+    for times in (2, 3, 9):
+        took = {name: value * times for name, value in said.items()}
+        name = services.runs.start(QUESTION, "chain-of-agents", "scripted", recipe={"expected": said})
+        services.runs.finish(name, {"answer": "", "stopped": None, "usage": took})
+    for stopped, recipe in (("max_calls=1", {"expected": said}), (None, {"expected": None}), (None, {})):
+        other = services.runs.start(QUESTION, "chain-of-agents", "scripted", recipe=recipe)
+        services.runs.finish(other, {"answer": "", "stopped": stopped, "usage": {"calls": 9}})
+    own = expected(flow, ASKED, services)
+    right = estimate(flow, ASKED, services)
+    assert (right.calls, right.prompt_tokens) == (3 * own.calls, 3 * own.prompt_tokens)
+    assert right.seconds == pytest.approx(3 * own.seconds, abs=0.1)
+    assert estimate(flow, ASKED, services, Rates(1000.0, 30.0)).calls == own.calls
+
+
+def test_rates() -> None:
+    rates = Rates(prefill_tokens_per_second=1000.0, decode_tokens_per_second=20.0)
+    assert rates.seconds(Cost(3, 2000, 40)) == pytest.approx(4.0)
+    measured = calibrate(ScriptedModel({"": "one two three"}))
+    assert measured.prefill_tokens_per_second > 0 and measured.decode_tokens_per_second > 0
