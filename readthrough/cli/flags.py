@@ -89,7 +89,9 @@ class Asking(Modelled):
     workflow: Annotated[
         str | None,
         typer.Option(
-            help="Workflow that answers.", autocompletion=complete(partial(names, "workflows")), rich_help_panel=READING
+            help="Workflow that answers: a name, or a YAML file.",
+            autocompletion=complete(partial(names, "workflows")),
+            rich_help_panel=READING,
         ),
     ] = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from readthrough.agents.spec.drawing import draw_mermaid, draw_png, draw_text, w
 from readthrough.agents.spec.flow import Around, open_flow
 from readthrough.agents.spec.schema import yaml_schema
 from readthrough.errors import ConfigError, InputError, MissingExtraError
-from readthrough.yaml_strict import read
+from readthrough.yaml_strict import parse, read
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples" / "graphs").glob("*.yaml"))
 
@@ -36,6 +37,16 @@ def test_examples_satisfy_the_schema_and_the_parser(validator, path: Path) -> No
     assert path.read_text(encoding="utf-8").startswith("# "), "a comment says what it is good for"
     assert "# Good for: " in path.read_text(encoding="utf-8")
     open_flow(str(path), Around())
+
+
+def test_the_graph_of_the_readme(validator) -> None:
+    readme = (EXAMPLES[0].parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "graph:" in block]
+    assert blocks
+    for block in blocks:
+        value = parse(block).value
+        validator.validate(value)
+        open_flow(value, Around())
 
 
 GRAPH: dict[str, Any] = {"nodes": {"a": "manager"}, "edges": ["start -> a -> end"]}
