@@ -62,7 +62,7 @@ class Calibration:
 
 
 def threshold(model: str) -> float:
-    """The calibrated threshold of a model, by its name."""
+    """The threshold of a model, by its name or alias."""
     return _THRESHOLDS.get(ALIASES.get(model, model), _OTHER_THRESHOLD)
 
 

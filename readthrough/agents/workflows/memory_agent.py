@@ -108,7 +108,7 @@ class MemoryAgent(Workflow):
         memory_tokens: the most tokens of the memory.
         order: what comes first in the prompt.
         gate_below: passages that raise the question less than this are skipped (see `readthrough.agents.gating`);
-            "calibrated" stands for the model's own threshold, None reads everything.
+            "default" stands for the model's own threshold, None reads everything.
         pointers: the most evidence pointers that travel with the memory.
         abstain_below: the probability that the last memory states the answer, below which it is refused.
     """
@@ -118,7 +118,7 @@ class MemoryAgent(Workflow):
     chunk_tokens: int = 5000
     memory_tokens: int = 1024
     order: Order = "chunk-first"
-    gate_below: float | Literal["calibrated"] | None = "calibrated"
+    gate_below: float | Literal["default"] | None = "default"
     pointers: int = 24
     abstain_below: float = 0.2
 
@@ -222,7 +222,7 @@ class MemoryAgent(Workflow):
     def _passed(self, section: Sequence[int], question: Question, services: Services) -> set[int]:
         if self.gate_below is None:
             return set(section)
-        below = threshold(services.model.name) if self.gate_below == "calibrated" else self.gate_below
+        below = threshold(services.model.name) if self.gate_below == "default" else self.gate_below
         return {chunk.id for chunk in passing(services, asked(question), services.chunks(section), below)}
 
     def _is_full(self, waiting: Sequence[Sequence[int]], plan: Mapping[str, Any], at: int) -> bool:
