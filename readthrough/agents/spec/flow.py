@@ -19,6 +19,7 @@ from readthrough.spec import build, names_file
 from readthrough.yaml_strict import YamlFile, read
 
 KEYS = ("workflow", "graph", "model", "chunker", "index", "prompts")
+SETTINGS = ("model", "chunker", "index")
 INLINE = "graph"
 """The name of a graph that is in no file."""
 
@@ -73,12 +74,9 @@ def read_flow(file: YamlFile, around: Around) -> Flow:
         hint = "workflow: {retrieve: {k: 20}}, or graph: {nodes: ..., edges: ...}"
         raise file.error("a file has either the key `workflow` or the key `graph`", hint=hint)
     _check_settings(file, written)
-    if "model" in around.given:
-        written = _without_models(written)
-    if "chunker" in around.given:
-        written.pop("chunker", None)
-    written["index"] = around.index if "index" in around.given else written.get("index", around.index)
-    settings = {name: written[name] for name in ("model", "chunker", "index") if written.get(name) is not None}
+    written = _without(written, around.given & frozenset(SETTINGS))
+    written.setdefault("index", around.index)
+    settings = {name: written[name] for name in SETTINGS if written.get(name) is not None}
     if "workflow" in written:
         return Flow(_built_in(file, written, around), settings)
     if around.options:
@@ -137,23 +135,25 @@ def _check_index(file: YamlFile, index: object, *keys: str) -> None:
         raise unknown(file, "index", str(index), names("indexes"), *keys)
 
 
-def _without_models(written: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a file less the models that it names, the nodes' too: another was given for all of it."""
-    left = {key: value for key, value in written.items() if key != "model"}
+def _without(written: Mapping[str, Any], given: Set[str]) -> dict[str, Any]:
+    """The content of a file less the settings that were given: what its nodes or workflow say of them goes too."""
+    left = {key: value for key, value in written.items() if key not in given}
+    if "workflow" in left:
+        left["workflow"] = _part_without(left["workflow"], given)
     nodes = left["graph"].get("nodes") if isinstance(left.get("graph"), Mapping) else None
     if isinstance(nodes, Mapping):
-        left["graph"] = {**left["graph"], "nodes": {name: _without_model(spec) for name, spec in nodes.items()}}
+        left["graph"] = {**left["graph"], "nodes": {name: _part_without(spec, given) for name, spec in nodes.items()}}
     return left
 
 
-def _without_model(spec: object) -> object:
+def _part_without(spec: object, given: Set[str]) -> object:
     if not isinstance(spec, Mapping):
         return spec
     return {
-        kind: {key: value for key, value in options.items() if key != "model"}
+        name: {key: value for key, value in options.items() if key not in given}
         if isinstance(options, Mapping)
         else options
-        for kind, options in spec.items()
+        for name, options in spec.items()
     }
 
 

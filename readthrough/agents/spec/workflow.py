@@ -92,7 +92,7 @@ class GraphWorkflow(Workflow):
         for name, node in self.graph.nodes.items():
             own = _for(node, services)
             scan = scan_of(self.graph, name)
-            rounds = self.graph.rounds or 1 if name in in_loops(self.graph) else 1
+            rounds = (self.graph.rounds or 0) + 1 if name in in_loops(self.graph) else 1
             visits = rounds if scan is None else max(rounds, scan.visits(services))
             cost = node.cost(question, own, PASSAGE_TOKENS if scan is None else scan.shown_tokens)
             calls += visits * cost.calls

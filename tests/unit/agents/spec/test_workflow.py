@@ -233,11 +233,15 @@ class TestBook:
         assert 0 < small.coverage.retrieved < usual.coverage.retrieved, "smaller chunks"
 
     def test_what_is_given_wins_over_the_file(self, book: Path, settings: dict[str, Any]) -> None:
-        text = LOOP.replace("notes_tokens: 32", "notes_tokens: 32, model: small")
+        text = LOOP.replace("notes_tokens: 32", "notes_tokens: 32, model: small").replace(
+            "k: 3", "k: 3, index: vectors"
+        )
         Path("own.yaml").write_text("model: default\nindex: hybrid\n" + text)
         with rt.read(book, model="scripted:one.yaml", index="bm25", workflow="own.yaml", **settings) as opened:
             answer = opened.ask(QUESTION)
+            recipe = opened.runs.find("last").recipe["workflow"]["own.yaml"]
         assert "says one" in answer.answer
+        assert recipe["graph"]["nodes"]["find"] == {"retrieve": {"k": 3}} and recipe["index"] == "bm25"
         handed = model()
         with rt.read(book, model=handed, index="bm25", **settings) as opened:
             opened.ask(QUESTION, workflow="own.yaml")
