@@ -64,9 +64,9 @@ def wants_explanation(question: str) -> bool:
     return _EXPLANATION.search(question) is not None
 
 
-def wants_summary(question: str) -> bool:
-    """Whether the question is an order to summarise the text."""
-    return _SUMMARY.search(question) is not None
+def wants_summary(question: Question) -> bool:
+    """Whether the question is an order to summarise the text, and not one to choose."""
+    return question.choices is None and _SUMMARY.search(question.text) is not None
 
 
 def wanted_words(question: str) -> int | None:

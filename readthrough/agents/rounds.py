@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from readthrough.agents.base import Question
 from readthrough.agents.looking import look
 from readthrough.agents.passages import as_data
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.services import Services
 from readthrough.agents.summarizing import written
 from readthrough.models.base import Request
@@ -22,26 +23,26 @@ from readthrough.types import Cost
 
 MOST_ROUNDS = 50
 
-THINK = """{material}
+THINK = Prompt("""{material}
 
 Question: {question}
 
 Reasoning so far: {progress}
 
-Go on from there, step by step, to the answer of the question. Use only what the text above says:"""
+Go on from there, step by step, to the answer of the question. Use only what the text above says:""")
 
-PROGRESS = """Question: {question}
+PROGRESS = Prompt("""Question: {question}
 
 Reasoning so far: {progress}
 
 Next steps of the reasoning:
 {segment}
 
-Write down in a few sentences what is known now about the answer to the question, and what is still open:"""
+Write down in a few sentences what is known now about the answer to the question, and what is still open:""")
 
-FROM_PROGRESS = """{material}
+FROM_PROGRESS = Prompt("""{material}
 
-Reasoning so far: {progress}"""
+Reasoning so far: {progress}""")
 
 NOTHING_YET = "(nothing yet)"
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from readthrough.agents.concluding import Span, carry
 from readthrough.agents.passages import as_data, section_text, windows
 from readthrough.agents.pointers import words
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.services import Services
 from readthrough.documents.sentences import sentence_spans
 from readthrough.errors import UsageError
@@ -19,8 +20,31 @@ WORKFLOW = "iterative-summary"
 SUMMARIZE = "Summarize the text."
 SUMMARIZE_ABOUT = "Summarize what the text says about this: {focus}"
 
-# How much of a note is to be left where notes are shortened; more would leave only the beginning of a sentence.
-_LEAST_RATIO = 0.3
+WINDOW = Prompt("""{text}
+
+Summarize the text above in at most {words} words of your own: {how}""")
+
+MERGE = Prompt("""Summaries of consecutive parts of one text:
+
+{text}
+
+Make one summary of the whole text, from its first part to its last, in at most {words} words: {how}""")
+
+ROLL = Prompt("""{text}
+
+A summary of everything that comes before the text above: {before}
+
+Make one summary of both, first of what came before, then of the text above, in at most {words} words: {how}""")
+
+SHORTEN = Prompt("""{text}
+
+Say the same in at most {words} words: {how}""")
+
+PLAIN = Prompt("whole sentences, in the order of the text, no headings, no lists.")
+FOCUSED = Prompt("whole sentences, no headings, no lists. Write only what helps with this: {question}")
+
+# A word takes one and a half tokens or fewer; a summary may be longer than was asked for before it is cut.
+_TOKENS_A_WORD = 2.0
 # What was seen of models that are asked for a length.
 _WRITTEN_RATIO = 0.5
 _ENDS = ".!?…。！？\"'”’»)]"
@@ -33,7 +57,8 @@ class Note:
     Attributes:
         text: what it says.
         spans: the places in the source that its sentences came from.
-        cut: whether the limit of tokens ended it; it then ends with its last whole sentence.
+        cut: whether the limit of tokens ended it; it then ends with its last whole sentence, or is made of the
+            beginnings of what it was to join.
     """
 
     text: str
@@ -75,6 +100,11 @@ class Part:
         text, cut = written(completion)
         most = len(sentence_spans(text))
         return Note(text, carry(services, question, text, self.spans, self.chunks, most) if text else [], cut)
+
+
+def how(question: str) -> str:
+    """How a summary is to be written: about the whole text, or about a question."""
+    return PLAIN.format() if question == SUMMARIZE else FOCUSED.format(question=question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +179,11 @@ def count_words(text: str) -> int:
     return len(words(text))
 
 
+def most_tokens(words: int) -> int:
+    """The tokens at which a summary of so many words is cut."""
+    return math.ceil(words * _TOKENS_A_WORD)
+
+
 def grouped(notes: Sequence[Note], tokens: Sequence[int], room_tokens: int) -> list[list[Note]]:
     """Consecutive notes in groups of at most `room_tokens`; always fewer groups than notes, where there are several.
 
@@ -160,25 +195,37 @@ def grouped(notes: Sequence[Note], tokens: Sequence[int], room_tokens: int) -> l
     return [[notes[at] for at in group] for group in packed]
 
 
-def shortened(notes: Sequence[Note], tokens: Sequence[int], room_tokens: int) -> list[Note]:
-    """Notes that fit `room_tokens` together: the first sentences of each, or of some, evenly spread, where all do not.
+def shortened(notes: Sequence[Note], lengths: Sequence[int], room: int) -> list[Note]:
+    """Notes that fit `room` together: the first sentences of each, or of some, evenly spread, where all do not.
 
-    `tokens` are the lengths of the notes.
+    `lengths` are those of the notes, in tokens or words as `room` is. One sentence is always left.
     """
-    if sum(tokens) <= room_tokens:
+    if sum(lengths) <= room:
         return list(notes)
-    every = math.ceil(sum(tokens) * _LEAST_RATIO / room_tokens)
-    chosen = list(zip(notes, tokens, strict=True))[::every]
-    ratio = room_tokens / sum(count for _, count in chosen)
-    kept, left = [], room_tokens
-    for note, count in chosen:
-        ends = [end for _, end in sentence_spans(note.text)]
-        end = max((end for end in ends if end <= len(note.text) * ratio), default=ends[0])
-        needed = math.ceil(count * end / len(note.text))
-        if needed <= left:
-            kept.append(Note(note.text[:end], note.spans, cut=True))
-            left -= needed
-    return kept
+    sizes = [_sentence_sizes(note.text, length) for note, length in zip(notes, lengths, strict=True)]
+    every = 1
+    while every < len(notes) and sum(size[0] for size in sizes[::every]) > room:
+        every += 1
+    kept = dict.fromkeys(range(0, len(notes), every), 1)
+    left = room - sum(sizes[at][0] for at in kept)
+    for rank in range(1, max(map(len, sizes))):
+        for at, sentences in kept.items():
+            if sentences == rank < len(sizes[at]) and sizes[at][rank] <= left:
+                kept[at] += 1
+                left -= sizes[at][rank]
+    ends = {at: sentence_spans(notes[at].text)[count - 1][1] for at, count in kept.items()}
+    return [replace(notes[at], text=notes[at].text[:end]) for at, end in ends.items()]
+
+
+def _sentence_sizes(text: str, length: int) -> list[int]:
+    """The length of each sentence of a text that has `length` in all, never too small."""
+    return [math.ceil(length * (end - start + 1) / len(text)) for start, end in sentence_spans(text)]
+
+
+def joined(notes: Sequence[Note], most_words: int) -> Note:
+    """The beginnings of some notes, one behind the other, as one note."""
+    kept = shortened(notes, [count_words(note.text) for note in notes], most_words)
+    return Note(" ".join(note.text for note in kept), [span for note in kept for span in note.spans])
 
 
 def levels_cost(tokens: int, note_tokens: int, sizes: Sizes) -> Cost:

@@ -11,7 +11,6 @@ above 1 reasons over the summary before answering (InftyThink, see `readthrough.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
@@ -25,16 +24,22 @@ from readthrough.agents.queries import wanted_words, wants_summary
 from readthrough.agents.rounds import FROM_PROGRESS, MOST_ROUNDS, Rounds
 from readthrough.agents.services import Services
 from readthrough.agents.summarizing import (
-    SUMMARIZE,
+    MERGE,
+    ROLL,
+    SHORTEN,
+    WINDOW,
     WORKFLOW,
     Note,
     Part,
     Sizes,
     count_words,
     grouped,
+    how,
+    joined,
     keep_batch,
     kept_notes,
     levels_cost,
+    most_tokens,
     note_tokens,
     roll_cost,
     shortened,
@@ -48,37 +53,12 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
 
-WINDOW = Prompt("""{text}
-
-Summarize the text above in at most {words} words of your own: {how}""")
-
-MERGE = Prompt("""Summaries of consecutive parts of one text:
-
-{text}
-
-Make one summary of the whole text, from its first part to its last, in at most {words} words: {how}""")
-
-ROLL = Prompt("""{text}
-
-A summary of everything that comes before the text above: {before}
-
-Make one summary of both, first of what came before, then of the text above, in at most {words} words: {how}""")
-
-SHORTEN = Prompt("""{text}
-
-Say the same in at most {words} words: {how}""")
-
-PLAIN = "whole sentences, in the order of the text, no headings, no lists."
-FOCUSED = Prompt("whole sentences, no headings, no lists. Write only what helps with this: {question}")
-
 MATERIAL = Prompt("""This is a summary of a text:
 
 {summary}""")
 
 Form = Literal["hierarchical", "rolling"]
 
-# A word takes one and a half tokens or fewer; a summary may be longer than was asked for before it is cut.
-_TOKENS_A_WORD = 2.0
 _TOO_LONG_RATIO = 1.3
 _LEAST_WORDS = 20
 # Parts of a text that is summarised whole get an even share of so many times the length of its summary. Small models
@@ -166,6 +146,10 @@ class IterativeSummary(Workflow):
         graph.add_edge("answer", END)
         return graph.compile()
 
+    def sources(self) -> tuple[str, ...]:
+        """This module, and those of the summaries and the rounds."""
+        return (*super().sources(), *(part.__module__ for part in (Note, Rounds)))
+
     def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
         """The summary, or the answer from it, with the places that its sentences came from."""
         reply = Reply.kept(services, state["reply"])
@@ -184,9 +168,10 @@ class IterativeSummary(Workflow):
             return super().finish_early(state, services)
         part = Part.of(notes)
         note = Note(part.text, part.spans)
-        if _is_summary(question) and len(notes) > 1:
+        if wants_summary(question) and len(notes) > 1:
             note = part.note(services, question.text, services.write(self._request(state, part, MERGE, last=True)))
-        reply = _reply_of(note, state) if _is_summary(question) else self._reply(state, services, note)
+            note = joined(notes, state["words"]) if note.cut else note
+        reply = _reply_of(note, state) if wants_summary(question) else self._reply(state, services, note)
         return {"note": note.keep(services), "reply": reply.keep(services)}
 
     def last_step(self, question: Question, services: Services) -> Cost:
@@ -194,7 +179,7 @@ class IterativeSummary(Workflow):
         sizes = self._sizes(question, services)
         parts = -(-sum(services.shelf.count_tokens(services.model).values()) // sizes.room_tokens)
         prompt = min(sizes.room_tokens, max(parts * self.summary_tokens, sizes.summary_tokens))
-        if _is_summary(question):
+        if wants_summary(question):
             return Cost(1, prompt + sizes.frame_tokens, sizes.summary_tokens)
         return answer_cost(services, question, prompt + self._rounds().progress_tokens, self.summary_tokens // 4)
 
@@ -207,7 +192,7 @@ class IterativeSummary(Workflow):
         else:
             parts = max(1, -(-tokens // sizes.room_tokens))
             cost = levels_cost(tokens, self._part(question, sizes.words, parts)[1], sizes)
-        if _is_summary(question):
+        if wants_summary(question):
             return cost
         thinking = self._rounds().cost(self.rounds - 1, sizes.summary_tokens)
         return cost + thinking + answer_cost(services, question, sizes.summary_tokens, self.summary_tokens // 4)
@@ -215,10 +200,10 @@ class IterativeSummary(Workflow):
     def _sizes(self, question: Question, services: Services) -> Sizes:
         tokens = services.shelf.count_tokens(services.model)
         # A summary is shorter than its text, however short that is.
-        wanted = wanted_words(question.text) if _is_summary(question) else None
+        wanted = wanted_words(question.text) if wants_summary(question) else None
         words = min(wanted or self.words, max(_LEAST_WORDS, sum(tokens.values()) // 3))
-        summary = _most_tokens(words)
-        frame = ROLL.format(text="", before="", words=words, how=_how(question.text))
+        summary = most_tokens(words)
+        frame = ROLL.format(text="", before="", words=words, how=how(question.text))
         frame_tokens = services.model.count_tokens([frame])[0] + _TEMPLATE_TOKENS
         # A summary may stand in the prompt of the next one, which is as long, or in that of an answer.
         held = max(2 * summary, self.summary_tokens, ANSWER_TOKENS) + (2 * self.round_tokens if self.rounds > 1 else 0)
@@ -256,19 +241,26 @@ class IterativeSummary(Workflow):
         at += len(batch)
         services.emit(Event("merge" if level else "read", at, len(groups), "groups" if level else "windows"))
         read = state["read"] if level else at
-        # The last summary's own cut is told in the answer; a note that is passed on was counted where it was written.
-        cut = sum(note.cut for note in notes) if len(groups) > 1 else 0
+        # The cut of a text that is summarised at once is told in the answer.
+        cut = 0 if level == 0 and len(groups) == 1 else sum(note.cut for note in notes)
         return {"at": at, "left": len(groups) - at, "made": made, "read": read, "cut": state["cut"] + cut}
 
     def _merged(self, state: State, services: Services, batch: Sequence[Sequence[Mapping[str, Any]]]) -> list[Note]:
+        """One note of each group; a note that is alone stays as it is, and was counted where it was cut."""
         groups = [[Note(**note) for note in group] for group in batch]
         merged = iter(self._notes(state, services, [Part.of(group) for group in groups if len(group) > 1], MERGE))
-        return [next(merged) if len(group) > 1 else replace(group[0], cut=False) for group in groups]
+        notes = [next(merged) if len(group) > 1 else replace(group[0], cut=False) for group in groups]
+        words, _ = self._lengths(state, _is_last(state))
+        # A merge that its limit cut has not come to the end of the text.
+        return [
+            replace(joined(group, words), cut=True) if note.cut else note
+            for note, group in zip(notes, groups, strict=True)
+        ]
 
     def _notes(self, state: State, services: Services, parts: Sequence[Part], prompt: str) -> list[Note]:
-        last = state["at"] == 0 and state["left"] == 1
+        last = _is_last(state)
         requests = [self._request(state, part, prompt, last) for part in parts]
-        if last and _is_summary(Question.of(state)):
+        if last and wants_summary(Question.of(state)):
             completions = [services.write(request) for request in requests]
         else:
             completions = services.complete(requests)
@@ -279,18 +271,22 @@ class IterativeSummary(Workflow):
 
     def _request(self, state: Mapping[str, Any], part: Part, prompt: str, last: bool, before: str = "") -> Request:
         """What asks for a summary of a part: the `last` one has the length that was asked for."""
-        words, most = state["words"], _most_tokens(state["words"])
-        if not last:
-            words, most = self._part(Question.of(state), words, state["at"] + state["left"])
-        content = prompt.format(text=part.text, before=as_data(before), words=words, how=_how(state["question"]))
+        words, most = self._lengths(state, last)
+        content = prompt.format(text=part.text, before=as_data(before), words=words, how=how(state["question"]))
         return Request.user(content, max_tokens=most)
+
+    def _lengths(self, state: Mapping[str, Any], last: bool) -> tuple[int, int]:
+        """The words that are asked of a summary, and its most tokens."""
+        if last:
+            return state["words"], most_tokens(state["words"])
+        return self._part(Question.of(state), state["words"], state["at"] + state["left"])
 
     def _part(self, question: Question, words: int, parts: int) -> tuple[int, int]:
         """The words that are asked of one summary among so many, and its most tokens."""
         most = self.summary_tokens // 2
-        if _is_summary(question):  # the answer of a question may stand in any of them, and gets all the room there is
+        if wants_summary(question):  # the answer of a question may stand in any of them, and gets all the room there is
             most = min(most, max(_LEAST_SHARE_WORDS, int(words * _SHARED_RATIO / parts)))
-        return most, min(self.summary_tokens, 2 * _most_tokens(most))
+        return most, min(self.summary_tokens, 2 * most_tokens(most))
 
     def _more(self, state: State) -> str:
         return "summarize" if state["left"] else "level"
@@ -300,7 +296,8 @@ class IterativeSummary(Workflow):
         services = runtime.context
         notes = kept_notes(services, state["made"])
         if len(notes) <= 1:
-            return {"note": (notes or [Note("", [])])[0].keep(services)}
+            note = notes[0] if notes else Note("", [])
+            return {"note": replace(note, cut=note.cut and state["level"] == 0).keep(services)}
         groups = grouped(notes, note_tokens(services, notes), state["room"])
         digest = services.put_json([[asdict(note) for note in group] for group in groups])
         return {"groups": digest, "level": state["level"] + 1, "at": 0, "left": len(groups), "made": None}
@@ -312,7 +309,7 @@ class IterativeSummary(Workflow):
         before = Note.kept(services, state["note"]) if at else Note("", [])
         part = Part.read(services.chunks(plan[at]), before.spans)
         request = self._request(state, part, ROLL if before.text else WINDOW, last=True, before=before.text)
-        streamed = at + 1 == len(plan) and _is_summary(Question.of(state))
+        streamed = at + 1 == len(plan) and wants_summary(Question.of(state))
         completion = services.write(request) if streamed else services.complete([request])[0]
         note = part.note(services, state["question"], completion)
         note = note if note.text else before
@@ -324,7 +321,7 @@ class IterativeSummary(Workflow):
     def _after(self, state: State) -> str:
         if state["left"]:
             return "roll" if self.form == "rolling" else "summarize"
-        over = self.rounds == 1 or state.get("finished") or _is_summary(Question.of(state))
+        over = self.rounds == 1 or state.get("finished") or wants_summary(Question.of(state))
         return "answer" if over else "think"
 
     def _rounds(self) -> Rounds:
@@ -344,9 +341,11 @@ class IterativeSummary(Workflow):
         services = runtime.context
         note = Note.kept(services, state["note"])
         if state["cut"]:
-            what = f"{state['cut']} of the summaries on the way were cut at their limit of tokens"
+            what = (
+                f"{state['cut']} summaries were cut at their limit; one of summaries is then made of their beginnings"
+            )
             services.emit(Event("warning", state["cut"], note=what))
-        if not _is_summary(Question.of(state)):
+        if not wants_summary(Question.of(state)):
             return {"reply": self._reply(state, services, note).keep(services)}
         note = self._fitted(state, services, note)
         return {"note": note.keep(services), "reply": _reply_of(note, state).keep(services)}
@@ -379,17 +378,9 @@ class IterativeSummary(Workflow):
         return notes
 
 
-def _is_summary(question: Question) -> bool:
-    return question.choices is None and wants_summary(question.text)
-
-
-def _how(question: str) -> str:
-    """How a summary is to be written: about the whole text, or about a question."""
-    return PLAIN if question == SUMMARIZE else FOCUSED.format(question=question)
-
-
-def _most_tokens(words: int) -> int:
-    return math.ceil(words * _TOKENS_A_WORD)
+def _is_last(state: Mapping[str, Any]) -> bool:
+    """Whether the level has one summary alone."""
+    return bool(state["at"] == 0 and state["left"] == 1)
 
 
 def _reply_of(note: Note, state: Mapping[str, Any]) -> Reply:
