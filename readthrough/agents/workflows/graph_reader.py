@@ -86,7 +86,7 @@ NOTEBOOKS = Prompt(
 SOURCES = Prompt(
     """
 
-These sentences of the text belong to them.
+These sentences of the text belong to them; where a notebook says otherwise, the sentences are right.
 
 {sentences}"""
 )
