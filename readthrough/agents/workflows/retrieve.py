@@ -20,9 +20,9 @@ from readthrough.agents.finding import find_chunks, weigh
 from readthrough.agents.looking import look
 from readthrough.agents.passages import in_reading_order, numbered, unwrap, within_budget
 from readthrough.agents.pointers import Sentence, point, sentences
+from readthrough.agents.prompts import Prompt
 from readthrough.agents.queries import wants_quote, without_instruction
 from readthrough.agents.quoting import best_sentences
-from readthrough.agents.prompts import Prompt
 from readthrough.agents.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.types import Answer, Chunk, Cost, Event, Evidence
