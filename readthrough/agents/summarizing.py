@@ -165,8 +165,9 @@ def written(completion: Completion) -> tuple[str, bool]:
     text = completion.text.strip()
     cut = completion.finish == "length"
     spans = sentence_spans(text)
-    if cut and len(spans) > 1 and text[-1] not in _ENDS:
-        spans = spans[:-1]
+    if cut:  # a long sentence has several spans: the last that ends one counts, or all but the last
+        ended = [number for number, (_, end) in enumerate(spans, 1) if text[end - 1] in _ENDS]
+        spans = spans[: ended[-1] if ended else max(1, len(spans) - 1)]
     said = [text[start:end] for start, end in spans]
     once = list(dict.fromkeys(said))
     if len(once) < len(said):

@@ -324,6 +324,7 @@ def test_shortened_notes_fit_and_end_with_sentences(lengths: list[int], room: in
         ("Ann came. Bob we", "Ann came."),
         ("Ann came. Bob went.", "Ann came. Bob went."),
         ("Ann came and Bob", "Ann came and Bob"),
+        ("Ann came. " + "The man, the woman, the beast, " * 40 + "and", "Ann came."),
     ],
 )
 def test_what_a_limit_cut_ends_with_its_last_whole_sentence(text: str, kept: str) -> None:
