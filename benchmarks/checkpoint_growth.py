@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmarks.results import write_results
 from readthrough.agents.base import Question
-from readthrough.agents.checkpoints import open_saver
-from readthrough.agents.running import run
-from readthrough.agents.services import Services
+from readthrough.agents.runs.checkpoints import open_saver
+from readthrough.agents.runs.running import run
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import ChainOfAgents
 from readthrough.memory.runs import RunLog
 from readthrough.models.scripted import ScriptedModel

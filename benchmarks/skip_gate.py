@@ -24,7 +24,7 @@ from benchmarks.scoring import interval, score
 def main() -> None:
     """Ask or weigh every question, print the report, write the results where asked."""
     options = arguments()
-    from readthrough.agents.gating import threshold
+    from readthrough.agents.reading.gating import threshold
     from readthrough.memory.library import Library
     from readthrough.models.open import open_model
 
@@ -99,8 +99,8 @@ def haystack(row: dict[str, Any], options: argparse.Namespace, model: Any) -> li
 def measure(row: dict[str, Any], shelf: Any, model: Any, below: float, options: argparse.Namespace) -> dict[str, Any]:
     """How much each passage is raised, which of them support the answer, and the runs with the gate and without."""
     from readthrough.agents.base import Question
-    from readthrough.agents.finding import weigh
-    from readthrough.agents.services import Services
+    from readthrough.agents.reading.finding import weigh
+    from readthrough.agents.runs.services import Services
     from readthrough.agents.workflows.memory_agent import MemoryAgent
     from readthrough.memory.runs import RunLog
 
@@ -137,7 +137,7 @@ def supporting(row: dict[str, Any], shelf: Any) -> set[int]:
 
 def summarise(outcomes: list[dict[str, Any]], below: float) -> dict[str, Any]:
     """AUROC, what the threshold keeps and skips, rewrites avoided, and scores with their intervals."""
-    from readthrough.agents.gating import auroc
+    from readthrough.agents.reading.gating import auroc
 
     split = [
         ([value for value, right, _ in each["passages"] if right], [v for v, right, _ in each["passages"] if not right])
@@ -170,8 +170,8 @@ def calibration(library: Any, folder: Path, model: Any, seed: int) -> dict[str, 
     """The threshold by questions that the model writes about passages of a folder."""
     from dataclasses import asdict
 
-    from readthrough.agents.gating import calibrate
-    from readthrough.agents.services import Services
+    from readthrough.agents.reading.gating import calibrate
+    from readthrough.agents.runs.services import Services
     from readthrough.memory.runs import RunLog
 
     shelf = library.shelve([folder], vectors=False)

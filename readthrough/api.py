@@ -19,7 +19,7 @@ from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, Skippe
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from readthrough.agents.services import Services
+    from readthrough.agents.runs.services import Services
     from readthrough.agents.spec.flow import Flow
     from readthrough.langchain import ReadthroughRetriever
     from readthrough.memory.library import Library
@@ -100,7 +100,7 @@ def reopen(
         UsageError: no such run, or it cannot be known what it read or asked.
         InputError: a text is not where it was.
     """
-    from readthrough.agents.recipe import reopening
+    from readthrough.agents.runs.recipe import reopening
 
     runs = open_runs(load_settings({**overrides, "model": None}).settings)
     try:
@@ -167,7 +167,7 @@ class Book:
             ModelError: the model or endpoint failed.
         """
         from readthrough.agents.base import Question
-        from readthrough.agents.running import run
+        from readthrough.agents.runs.running import run
 
         checkpointer, on_approval = options.pop("checkpointer", None), options.pop("on_approval", None)
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
@@ -198,7 +198,7 @@ class Book:
             UsageError: no such run, or the workflow, the model or these texts are not what they were then.
         """
         from readthrough.agents.base import Question
-        from readthrough.agents.running import resume
+        from readthrough.agents.runs.running import resume
 
         found = self.runs.find(run)
         if found.state == "done":
@@ -222,7 +222,7 @@ class Book:
             UsageError: the workflow cannot say.
         """
         from readthrough.agents.base import Question
-        from readthrough.agents.estimating import estimate
+        from readthrough.agents.runs.estimating import estimate
 
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
         flow = self._flow(workflow, options)
@@ -253,7 +253,7 @@ class Book:
             ConfigError: an unknown option, or a value that does not fit.
             ModelError: the model or endpoint failed.
         """
-        from readthrough.agents.summarizing import WORKFLOW, summary_question
+        from readthrough.agents.reading.summarizing import WORKFLOW, summary_question
 
         if words is not None:
             options["words"] = words
@@ -375,8 +375,8 @@ class Book:
         limits: Limits | None = None,
         on_approval: OnApproval | None = None,
     ) -> Services:
-        from readthrough.agents.budget import Budget
-        from readthrough.agents.services import Services
+        from readthrough.agents.runs.budget import Budget
+        from readthrough.agents.runs.services import Services
 
         model, shelf = self._models.get(settings.model), self._shelved(settings)
         services = Services(model, shelf, self.runs, on_event=self._on_event, on_text=on_text)
@@ -388,12 +388,12 @@ class Book:
     def _checkpoints(
         self, given: BaseCheckpointSaver[Any] | None = None
     ) -> AbstractContextManager[BaseCheckpointSaver[Any]]:
-        from readthrough.agents.checkpoints import open_saver
+        from readthrough.agents.runs.checkpoints import open_saver
 
         return nullcontext(given) if given is not None else open_saver(self._settings.home / CHECKPOINTS)
 
     def _to_keep(self, settings: Settings) -> dict[str, Any]:
         """What `reopen` needs; a model that was handed over ready must be handed over again."""
-        from readthrough.agents.recipe import to_reopen
+        from readthrough.agents.runs.recipe import to_reopen
 
         return to_reopen(settings, [str(path) for path in self._texts.paths], self._models.given is not None)

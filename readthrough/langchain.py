@@ -28,7 +28,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, Field, PrivateAttr
 
-from readthrough.agents.streaming import usage_metadata
+from readthrough.agents.runs.streaming import usage_metadata
 from readthrough.errors import UsageError
 from readthrough.models.base import Completion, Message, ModelBackend, Request, Role
 

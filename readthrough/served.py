@@ -24,8 +24,8 @@ from langgraph.runtime import Runtime
 from typing_extensions import TypedDict  # pydantic refuses typing's own before Python 3.12
 
 from readthrough.agents.base import Question, Workflow
-from readthrough.agents.running import begin, finish
-from readthrough.agents.services import Services
+from readthrough.agents.runs.running import begin, finish
+from readthrough.agents.runs.services import Services
 from readthrough.config import Overrides, load_settings
 from readthrough.errors import UsageError
 from readthrough.models.base import ModelBackend

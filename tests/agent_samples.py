@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from readthrough.agents.base import Question, Workflow
-from readthrough.agents.services import Services
+from readthrough.agents.runs.services import Services
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Request

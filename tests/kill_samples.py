@@ -17,9 +17,9 @@ from typing import Any
 
 from readthrough import catalogue
 from readthrough.agents.base import Question, Workflow
-from readthrough.agents.checkpoints import open_saver
-from readthrough.agents.running import resume, run
-from readthrough.agents.services import Services
+from readthrough.agents.runs.checkpoints import open_saver
+from readthrough.agents.runs.running import resume, run
+from readthrough.agents.runs.services import Services
 from readthrough.memory.runs import RunLog
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel

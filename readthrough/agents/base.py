@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from readthrough.agents.services import Services
+from readthrough.agents.runs.services import Services
 from readthrough.errors import UsageError
 from readthrough.types import Answer, Cost, Coverage
 
@@ -58,7 +58,7 @@ class Workflow(ABC):
     """A way to answer a question. `name` is its name in the catalogue.
 
     Attributes:
-        prompts: texts in place of prompts, by the name of each (see `readthrough.agents.prompts`).
+        prompts: texts in place of prompts, by the name of each (see `readthrough.agents.reading.prompts`).
     """
 
     name: ClassVar[str]
@@ -85,7 +85,7 @@ class Workflow(ABC):
 
         May call the model within what `last_step` asked to be held back. The default answers that nothing is known.
         """
-        from readthrough.agents.answering import NOT_REACHED, Reply
+        from readthrough.agents.reading.answering import NOT_REACHED, Reply
 
         return {"reply": Reply(NOT_REACHED, abstained=True).keep(services)}
 
@@ -114,15 +114,15 @@ class Workflow(ABC):
         return {field.name: getattr(self, field.name) for field in fields(self) if field.init}
 
     def run(self, question: Question, services: Services) -> Answer:
-        """Run the graph to its end, without checkpoints. See `readthrough.agents.running.run`."""
-        from readthrough.agents.running import run
+        """Run the graph to its end, without checkpoints. See `readthrough.agents.runs.running.run`."""
+        from readthrough.agents.runs.running import run
 
         return run(self, question, services)
 
 
 def add_nodes(graph: StateGraph[Any, Services, Any, Any], nodes: Mapping[str, Callable[..., Any]]) -> None:
     """Add nodes `(state, runtime) -> state` whose work is noted in the run log, a step each."""
-    from readthrough.agents.stepping import noted
+    from readthrough.agents.runs.stepping import noted
 
     for name, node in nodes.items():
         action: Any = noted(name, node)

@@ -173,7 +173,7 @@ def resume(flags: ResumeFlags) -> int:
 
 def prune(flags: PruneFlags) -> None:
     """Delete old runs, their notes and their checkpoints; one that is at work stays."""
-    from readthrough.agents.checkpoints import prune as prune_runs
+    from readthrough.agents.runs.checkpoints import prune as prune_runs
     from readthrough.api import CHECKPOINTS
 
     if flags.older_than is None and flags.keep is None:

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 def summarize(flags: SummarizeFlags) -> int:
     """Summarise texts, read whole, at a chosen length; every sentence with the place that it comes from."""
-    from readthrough.agents.summarizing import WORKFLOW, summary_question
+    from readthrough.agents.reading.summarizing import WORKFLOW, summary_question
 
     given: dict[str, Any] = {"workflow": WORKFLOW}
     if flags.words is not None:

@@ -42,7 +42,7 @@ _HOLDS = r"""WHERE question LIKE ? ESCAPE '\' OR json_extract(answer, '$.answer'
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run. Times are seconds since 1970; `recipe` is what it was made of (see `readthrough.agents.recipe`)."""
+    """One run. Times are seconds since 1970; `recipe` is what it was made of (see `readthrough.agents.runs.recipe`)."""
 
     id: str
     started: float

@@ -11,7 +11,7 @@ import pytest
 from readthrough import catalogue
 from readthrough.agents.base import Question
 from readthrough.agents.nodes.base import AskingNode, Node, State
-from readthrough.agents.services import Services
+from readthrough.agents.runs.services import Services
 from readthrough.memory.runs import RunLog
 from readthrough.models.base import Capability
 from readthrough.models.scripted import ScriptedModel

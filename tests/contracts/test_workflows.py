@@ -8,7 +8,7 @@ import pytest
 
 from readthrough import catalogue
 from readthrough.agents.base import Question
-from readthrough.agents.services import Services
+from readthrough.agents.runs.services import Services
 from readthrough.errors import ModelError, UsageError
 from readthrough.memory.runs import RunLog
 from readthrough.models.scripted import ScriptedModel

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from readthrough.agents.base import Question
-from readthrough.agents.forms import REPAIRS, fill
-from readthrough.agents.services import Services
+from readthrough.agents.reading.forms import REPAIRS, fill
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.map_reduce import MapReduce
 from readthrough.errors import ModelError, PromptTooLongError
 from readthrough.memory.runs import RunLog

@@ -13,7 +13,7 @@ import pytest
 
 from readthrough import catalogue
 from readthrough.agents.base import Question
-from readthrough.agents.passages import as_data
+from readthrough.agents.reading.passages import as_data
 from readthrough.models.scripted import ScriptedModel
 from readthrough.types import Answer
 from tests.agent_samples import FACT, QUESTION, run, shelve

@@ -18,13 +18,13 @@ from langgraph.types import Send
 
 import readthrough as rt
 from benchmarks.checkpoint_growth import measure
-from readthrough.agents import recipe
-from readthrough.agents.answering import Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.budget import Budget
-from readthrough.agents.checkpoints import open_saver, prune
-from readthrough.agents.running import resume, run
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import Reply
+from readthrough.agents.runs import recipe
+from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.checkpoints import open_saver, prune
+from readthrough.agents.runs.running import resume, run
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import ChainOfAgents
 from readthrough.errors import LibraryError, ModelError, UsageError
 from readthrough.memory.runs import RunLog

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
 
 from readthrough.agents.base import Question
-from readthrough.agents.services import Services
+from readthrough.agents.runs.services import Services
 from readthrough.config import Spec
 from readthrough.types import Cost
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from readthrough.agents.services import Services
+from readthrough.agents.runs.services import Services
 
 How = Literal["read", "retrieved", "skipped"]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from readthrough.agents.base import Question
-from readthrough.agents.concluding import answer_cost
-from readthrough.agents.looking import look
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.material import PASSAGE_TOKENS, material
-from readthrough.agents.services import Services
+from readthrough.agents.reading.concluding import answer_cost
+from readthrough.agents.reading.looking import look
+from readthrough.agents.runs.services import Services
 from readthrough.types import Cost
 
 

@@ -1,6 +1,6 @@
 """Which of the passages matter for the question? Those that do not are skipped, and never read for the notes.
 
-Each is weighed by how much it raises the question (see `readthrough.agents.gating`).
+Each is weighed by how much it raises the question (see `readthrough.agents.reading.gating`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from readthrough.agents.base import Question
-from readthrough.agents.gating import passing, threshold
 from readthrough.agents.nodes.base import AskingNode, weighing_cost
 from readthrough.agents.nodes.covering import cover
-from readthrough.agents.services import Services
+from readthrough.agents.reading.gating import passing, threshold
+from readthrough.agents.runs.services import Services
 from readthrough.types import Cost
 
 

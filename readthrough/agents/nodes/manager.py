@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from readthrough.agents.answering import EXPLANATION, NOT_STATED, SHORT_ANSWER, Reply
 from readthrough.agents.base import Question
-from readthrough.agents.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated, to_spans
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.covering import cover
 from readthrough.agents.nodes.material import PASSAGE_TOKENS, Material, material
-from readthrough.agents.pointers import point, sentences
-from readthrough.agents.prompts import check, replaced
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import EXPLANATION, NOT_STATED, SHORT_ANSWER, Reply
+from readthrough.agents.reading.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated, to_spans
+from readthrough.agents.reading.pointers import point, sentences
+from readthrough.agents.reading.prompts import check, replaced
+from readthrough.agents.runs.services import Services
 from readthrough.types import Cost
 
 # As the built-in workflows have it: a message says less about what it holds than the passages themselves.

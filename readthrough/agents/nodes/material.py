@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from readthrough.agents.passages import as_data, in_reading_order, numbered, unwrap, within_budget
-from readthrough.agents.services import Services
+from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, unwrap, within_budget
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import MANAGER
 from readthrough.agents.workflows.retrieve import MATERIAL
 from readthrough.errors import PromptTooLongError

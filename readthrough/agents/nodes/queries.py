@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 from readthrough.agents.base import Question
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.material import material
-from readthrough.agents.passages import as_data
-from readthrough.agents.prompts import check
-from readthrough.agents.services import Services
+from readthrough.agents.reading.passages import as_data
+from readthrough.agents.reading.prompts import check
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.types import Cost
 

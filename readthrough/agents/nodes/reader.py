@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from readthrough.agents.base import Question
-from readthrough.agents.concluding import Span, carry, plain
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.covering import cover
-from readthrough.agents.passages import as_data, in_reading_order, section_text, windows
-from readthrough.agents.prompts import check
-from readthrough.agents.services import Services
+from readthrough.agents.reading.concluding import Span, carry, plain
+from readthrough.agents.reading.passages import as_data, in_reading_order, section_text, windows
+from readthrough.agents.reading.prompts import check
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import NOTHING_YET, WORKER
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from readthrough.agents.base import Question
-from readthrough.agents.finding import find_chunks
 from readthrough.agents.nodes.base import Node
 from readthrough.agents.nodes.covering import covered
-from readthrough.agents.services import Services
+from readthrough.agents.reading.finding import find_chunks
+from readthrough.agents.runs.services import Services
 from readthrough.types import Event
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from readthrough.agents.base import MOST_CHOICES, Question
 from readthrough.agents.nodes.base import AskingNode
-from readthrough.agents.prompts import check
-from readthrough.agents.services import Services
+from readthrough.agents.reading.prompts import check
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.types import Cost
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from readthrough.agents.nodes.base import ScanningNode
-from readthrough.agents.passages import windows
-from readthrough.agents.services import Services
+from readthrough.agents.reading.passages import windows
+from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.types import Event
 

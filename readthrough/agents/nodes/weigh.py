@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from readthrough.agents.base import Question
-from readthrough.agents.finding import weigh
-from readthrough.agents.looking import IS_STATED
 from readthrough.agents.nodes.base import AskingNode, weighing_cost
 from readthrough.agents.nodes.covering import cover
-from readthrough.agents.passages import as_data, unwrap
-from readthrough.agents.services import Services
+from readthrough.agents.reading.finding import weigh
+from readthrough.agents.reading.looking import IS_STATED
+from readthrough.agents.reading.passages import as_data, unwrap
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.types import Cost
 

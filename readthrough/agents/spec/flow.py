@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from readthrough.agents.base import Workflow
-from readthrough.agents.prompts import replacements
+from readthrough.agents.reading.prompts import replacements
 from readthrough.agents.spec.checking import check_graph
 from readthrough.agents.spec.graph import read_graph
 from readthrough.agents.spec.reading import at, mapping, part, unknown

@@ -6,14 +6,14 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from readthrough.agents.answering import Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import plain, quotes_for
 from readthrough.agents.nodes.base import AskingNode, Node, State
 from readthrough.agents.nodes.covering import covered
 from readthrough.agents.nodes.manager import ManagerNode
 from readthrough.agents.nodes.material import PASSAGE_TOKENS
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import Reply
+from readthrough.agents.reading.concluding import plain, quotes_for
+from readthrough.agents.runs.services import Services
 from readthrough.agents.spec.checking import distances, in_loops, scan_of, unbounded
 from readthrough.agents.spec.graph import END, Graph
 from readthrough.types import Answer, Cost

@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
-from readthrough.agents.answering import Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
-from readthrough.agents.looking import look
-from readthrough.agents.passages import as_data, windows
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import Reply
+from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
+from readthrough.agents.reading.looking import look
+from readthrough.agents.reading.passages import as_data, windows
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
 from readthrough.types import Answer, Cost, Event

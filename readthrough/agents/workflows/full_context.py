@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
-from readthrough.agents.answering import Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated
-from readthrough.agents.passages import section_text
-from readthrough.agents.pointers import cut, point, sentences
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import Reply
+from readthrough.agents.reading.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated
+from readthrough.agents.reading.passages import section_text
+from readthrough.agents.reading.pointers import cut, point, sentences
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.types import Answer, Cost
 

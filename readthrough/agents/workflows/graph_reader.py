@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
-from readthrough.agents.answering import Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import (
+from readthrough.agents.reading.answering import Reply
+from readthrough.agents.reading.concluding import (
     ANSWER_TOKENS,
     Span,
     answer_cost,
@@ -30,14 +30,14 @@ from readthrough.agents.concluding import (
     quotes_for,
     to_spans,
 )
-from readthrough.agents.exploring import Explorer, Path, Walk, Window
-from readthrough.agents.extracting import extract, room_tokens, without_facts
-from readthrough.agents.finding import find_chunks
-from readthrough.agents.passages import as_data, numbered, unwrap, windows, within_budget
-from readthrough.agents.pointers import point, sentences
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.services import Services
-from readthrough.agents.starting import initial_nodes, rank_facts
+from readthrough.agents.reading.finding import find_chunks
+from readthrough.agents.reading.passages import as_data, numbered, unwrap, windows, within_budget
+from readthrough.agents.reading.pointers import point, sentences
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.services import Services
+from readthrough.agents.workflows.graph.exploring import Explorer, Path, Walk, Window
+from readthrough.agents.workflows.graph.extracting import extract, room_tokens, without_facts
+from readthrough.agents.workflows.graph.starting import initial_nodes, rank_facts
 from readthrough.models.base import Request
 from readthrough.retrieval.embedding import embed_texts
 from readthrough.retrieval.entities import EntityGraph, near_names

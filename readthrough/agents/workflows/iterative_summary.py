@@ -6,7 +6,7 @@ recursive form of RAPTOR's tree, Sarthi et al., arXiv 2401.18059, and of LLMxMap
 
 Differs from the papers: neighbours in the text are merged, not clusters of like passages; each sentence of a summary
 carries the place in the source that it came from, level by level, so that the last summary has evidence. `rounds`
-above 1 reasons over the summary before answering (InftyThink, see `readthrough.agents.rounds`).
+above 1 reasons over the summary before answering (InftyThink, see `readthrough.agents.reading.rounds`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
-from readthrough.agents.answering import NOT_STATED, Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated, quotes_for
-from readthrough.agents.passages import as_data, windows
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.queries import wanted_words, wants_summary
-from readthrough.agents.rounds import FROM_PROGRESS, MOST_ROUNDS, Rounds
-from readthrough.agents.services import Services
-from readthrough.agents.summarizing import (
+from readthrough.agents.reading.answering import NOT_STATED, Reply
+from readthrough.agents.reading.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated, quotes_for
+from readthrough.agents.reading.passages import as_data, windows
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.reading.queries import wanted_words, wants_summary
+from readthrough.agents.reading.rounds import FROM_PROGRESS, MOST_ROUNDS, Rounds
+from readthrough.agents.reading.summarizing import (
     MERGE,
     ROLL,
     SHORTEN,
@@ -44,6 +43,7 @@ from readthrough.agents.summarizing import (
     roll_cost,
     shortened,
 )
+from readthrough.agents.runs.services import Services
 from readthrough.documents.sentences import sentence_spans
 from readthrough.errors import ConfigError, PromptTooLongError
 from readthrough.models.base import Request

@@ -19,14 +19,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
-from readthrough.agents.answering import NOT_STATED, Reply, answer_from
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import ANSWER_TOKENS, Span, answer_cost, carry, quotes_for
-from readthrough.agents.forms import fill
-from readthrough.agents.looking import stated_each
-from readthrough.agents.passages import numbered, section_text, windows, within_budget
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import NOT_STATED, Reply, answer_from
+from readthrough.agents.reading.concluding import ANSWER_TOKENS, Span, answer_cost, carry, quotes_for
+from readthrough.agents.reading.forms import fill
+from readthrough.agents.reading.looking import stated_each
+from readthrough.agents.reading.passages import numbered, section_text, windows, within_budget
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
 from readthrough.types import Answer, Chunk, Cost, Event

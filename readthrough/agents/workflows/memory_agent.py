@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
-from readthrough.agents.answering import Reply
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
-from readthrough.agents.gating import PASS_RATIO, gate_cost, passing, threshold
-from readthrough.agents.passages import as_data, section_text, windows
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import Reply
+from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
+from readthrough.agents.reading.gating import PASS_RATIO, gate_cost, passing, threshold
+from readthrough.agents.reading.passages import as_data, section_text, windows
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
 from readthrough.types import Answer, Cost, Event
@@ -107,7 +107,7 @@ class MemoryAgent(Workflow):
         chunk_tokens: the most tokens of a section.
         memory_tokens: the most tokens of the memory.
         order: what comes first in the prompt.
-        gate_below: passages that raise the question less than this are skipped (see `readthrough.agents.gating`);
+        gate_below: passages that raise the question less than this are skipped (see `reading.gating`);
             "default" stands for the model's own threshold, None reads everything.
         pointers: the most evidence pointers that travel with the memory.
         abstain_below: the probability that the last memory states the answer, below which it is refused.
@@ -167,7 +167,7 @@ class MemoryAgent(Workflow):
 
     def sources(self) -> tuple[str, ...]:
         """This module, and the gate's."""
-        return (*super().sources(), "readthrough.agents.gating")
+        return (*super().sources(), "readthrough.agents.reading.gating")
 
     def _prompt(self, chunk: str, memory: str, question: Question) -> str:
         prompt = CHUNK_FIRST if self.order == "chunk-first" else MEMORY_FIRST

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from langgraph.runtime import Runtime  # langgraph reads the annotations of branches
 
-from readthrough.agents.answering import NOT_STATED, Reply, answer_from
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.finding import find_chunks, weigh
-from readthrough.agents.looking import look
-from readthrough.agents.passages import in_reading_order, numbered, unwrap, within_budget
-from readthrough.agents.pointers import Sentence, point, sentences
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.queries import wants_quote, without_instruction
-from readthrough.agents.quoting import best_sentences
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import NOT_STATED, Reply, answer_from
+from readthrough.agents.reading.finding import find_chunks, weigh
+from readthrough.agents.reading.looking import look
+from readthrough.agents.reading.passages import in_reading_order, numbered, unwrap, within_budget
+from readthrough.agents.reading.pointers import Sentence, point, sentences
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.reading.queries import wants_quote, without_instruction
+from readthrough.agents.reading.quoting import best_sentences
+from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.types import Answer, Chunk, Cost, Event, Evidence
 

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
-from readthrough.agents.answering import NOT_STATED, Reply, answer_from
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.concluding import Span, answer_cost, from_spans, plain, to_spans
-from readthrough.agents.finding import find_chunks, raised
-from readthrough.agents.looking import look
-from readthrough.agents.passages import as_data, in_reading_order, numbered, unwrap
-from readthrough.agents.pointers import Sentence, cut, point, sentences, words
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import NOT_STATED, Reply, answer_from
+from readthrough.agents.reading.concluding import Span, answer_cost, from_spans, plain, to_spans
+from readthrough.agents.reading.finding import find_chunks, raised
+from readthrough.agents.reading.looking import look
+from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, unwrap
+from readthrough.agents.reading.pointers import Sentence, cut, point, sentences, words
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.types import Answer, Chunk, Cost, Event
 

@@ -11,13 +11,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from readthrough import catalogue
-from readthrough.agents import estimating
-from readthrough.agents.approving import with_approvals
 from readthrough.agents.base import Question, Workflow
-from readthrough.agents.budget import Budget
-from readthrough.agents.pace import Pace
-from readthrough.agents.running import NOT_ACCEPTED, resume, run
-from readthrough.agents.services import Services
+from readthrough.agents.runs import estimating
+from readthrough.agents.runs.approving import with_approvals
+from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.pace import Pace
+from readthrough.agents.runs.running import NOT_ACCEPTED, resume, run
+from readthrough.agents.runs.services import Services
 from readthrough.errors import UsageError
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from readthrough.agents.budget import Budget
+from readthrough.agents.runs.budget import Budget
 from readthrough.types import Cost, Limits, Usage
 
 EACH = Cost(1, 90, 10)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from readthrough.agents.base import Question
-from readthrough.agents.budget import Budget
-from readthrough.agents.running import run
-from readthrough.agents.services import Services
+from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.running import run
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import ChainOfAgents
 from readthrough.errors import BudgetError
 from readthrough.memory.runs import RunLog

@@ -8,9 +8,9 @@ import pytest
 
 from readthrough import catalogue
 from readthrough.agents.base import Question
-from readthrough.agents.estimating import Rates, calibrate, estimate, expected
-from readthrough.agents.running import run
-from readthrough.agents.services import Services
+from readthrough.agents.runs.estimating import Rates, calibrate, estimate, expected
+from readthrough.agents.runs.running import run
+from readthrough.agents.runs.services import Services
 from readthrough.memory.runs import RunLog
 from readthrough.models.scripted import ScriptedModel
 from readthrough.types import Cost

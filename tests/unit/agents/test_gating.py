@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from readthrough.agents.gating import WRITE_QUESTION, auroc, calibrate, passing, threshold
-from readthrough.agents.services import Services
+from readthrough.agents.reading.gating import WRITE_QUESTION, auroc, calibrate, passing, threshold
+from readthrough.agents.runs.services import Services
 from readthrough.errors import UsageError
 from readthrough.memory.runs import RunLog
 from readthrough.models.base import Request

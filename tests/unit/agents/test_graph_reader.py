@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from readthrough.agents.base import Question
-from readthrough.agents.budget import Budget
-from readthrough.agents.checkpoints import open_saver
-from readthrough.agents.exploring import Walk
-from readthrough.agents.running import resume
-from readthrough.agents.running import run as run_with
-from readthrough.agents.services import Services
+from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.checkpoints import open_saver
+from readthrough.agents.runs.running import resume
+from readthrough.agents.runs.running import run as run_with
+from readthrough.agents.runs.services import Services
+from readthrough.agents.workflows.graph.exploring import Walk
 from readthrough.agents.workflows.graph_reader import GraphReader
 from readthrough.errors import ModelError, PromptTooLongError
 from readthrough.memory.library import Library

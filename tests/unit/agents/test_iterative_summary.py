@@ -10,14 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readthrough.agents.answering import NOT_STATED
 from readthrough.agents.base import Question
-from readthrough.agents.budget import Budget
-from readthrough.agents.checkpoints import open_saver
-from readthrough.agents.queries import wanted_words, wants_summary
-from readthrough.agents.running import resume, run
-from readthrough.agents.services import Services
-from readthrough.agents.summarizing import SUMMARIZE, Note, count_words, grouped, shortened, summary_question, written
+from readthrough.agents.reading.answering import NOT_STATED
+from readthrough.agents.reading.queries import wanted_words, wants_summary
+from readthrough.agents.reading.summarizing import (
+    SUMMARIZE,
+    Note,
+    count_words,
+    grouped,
+    shortened,
+    summary_question,
+    written,
+)
+from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.checkpoints import open_saver
+from readthrough.agents.runs.running import resume, run
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.iterative_summary import IterativeSummary
 from readthrough.documents.sentences import sentence_spans
 from readthrough.errors import ConfigError, ModelError, PromptTooLongError, UsageError

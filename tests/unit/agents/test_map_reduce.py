@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from readthrough.agents.base import Question
-from readthrough.agents.forms import REPAIRS
+from readthrough.agents.reading.forms import REPAIRS
 from readthrough.agents.workflows.map_reduce import MapReduce
 from readthrough.errors import ConfigError, ModelError, PromptTooLongError
 from readthrough.memory.shelf import Shelf

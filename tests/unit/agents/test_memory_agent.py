@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from readthrough.agents.base import Question
-from readthrough.agents.budget import Budget
-from readthrough.agents.gating import MATTERS
-from readthrough.agents.services import Services
+from readthrough.agents.reading.gating import MATTERS
+from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.memory_agent import FIRST_MEMORY, MemoryAgent
 from readthrough.errors import PromptTooLongError
 from readthrough.memory.runs import RunLog

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readthrough.agents.base import Question
-from readthrough.agents.passages import as_data, numbered, unwrap, windows, within_budget
-from readthrough.agents.pointers import point, sentences, words
-from readthrough.agents.queries import search_queries, wants_quote, without_instruction
+from readthrough.agents.reading.passages import as_data, numbered, unwrap, windows, within_budget
+from readthrough.agents.reading.pointers import point, sentences, words
+from readthrough.agents.reading.queries import search_queries, wants_quote, without_instruction
 from readthrough.types import Chunk
 
 sizes = st.lists(st.integers(1, 50), min_size=1, max_size=60)

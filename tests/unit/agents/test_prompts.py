@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from readthrough.agents.base import Question
-from readthrough.agents.prompts import Prompt, check, prompts_of, replaced, replacements
+from readthrough.agents.reading.prompts import Prompt, check, prompts_of, replaced, replacements
 from readthrough.agents.workflows.chain_of_agents import WORKER, ChainOfAgents
 from readthrough.errors import ConfigError, UnknownNameError
 from readthrough.models.scripted import ScriptedModel

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from readthrough.agents.base import Question
-from readthrough.agents.pointers import Sentence, words
-from readthrough.agents.services import Services
+from readthrough.agents.reading.pointers import Sentence, words
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.retrieve_then_reason import RetrieveThenReason, matched
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from readthrough.agents.base import Question
-from readthrough.agents.rounds import NOTHING_YET, Rounds
-from readthrough.agents.services import Services
+from readthrough.agents.reading.rounds import NOTHING_YET, Rounds
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.iterative_summary import IterativeSummary
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from readthrough.agents.base import Question
-from readthrough.agents.budget import Budget
-from readthrough.agents.checkpoints import open_saver
-from readthrough.agents.running import resume, run
-from readthrough.agents.services import Services
+from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.checkpoints import open_saver
+from readthrough.agents.runs.running import resume, run
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import ChainOfAgents
 from readthrough.errors import ModelError, UsageError
 from readthrough.memory.runs import RunLog

@@ -10,10 +10,10 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langgraph.checkpoint.memory import InMemorySaver
 
-from readthrough.agents.answering import Reply
 from readthrough.agents.base import Question
-from readthrough.agents.running import resume, run
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import Reply
+from readthrough.agents.runs.running import resume, run
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import ChainOfAgents
 from readthrough.errors import ModelError
 from readthrough.memory.runs import RunLog

@@ -9,10 +9,10 @@ import pytest
 
 import readthrough as rt
 from readthrough.agents.base import Question, Workflow
-from readthrough.agents.budget import Budget
-from readthrough.agents.checkpoints import open_saver
-from readthrough.agents.running import resume, run
-from readthrough.agents.services import Services
+from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.checkpoints import open_saver
+from readthrough.agents.runs.running import resume, run
+from readthrough.agents.runs.services import Services
 from readthrough.agents.spec.flow import Around, open_flow, read_flow
 from readthrough.errors import ConfigError, ModelError, UsageError
 from readthrough.memory.runs import RunLog

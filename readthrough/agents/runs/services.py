@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from readthrough.agents.budget import Budget
-from readthrough.agents.streaming import listeners, spoken, tell
+from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.streaming import listeners, spoken, tell
 from readthrough.config import Spec
 from readthrough.errors import UsageError
 from readthrough.memory.runs import RunLog, Step

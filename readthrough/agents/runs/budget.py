@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-from readthrough.agents.pace import Pace
+from readthrough.agents.runs.pace import Pace
 from readthrough.errors import BudgetError
 from readthrough.models.base import Request
 from readthrough.models.deadline import deadline

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from readthrough.agents.exploring import Explorer
-from readthrough.agents.finding import raised
-from readthrough.agents.services import Services
+from readthrough.agents.reading.finding import raised
+from readthrough.agents.runs.services import Services
+from readthrough.agents.workflows.graph.exploring import Explorer
 from readthrough.retrieval.entities import EntityGraph
 from readthrough.retrieval.indexes.hybrid import fuse
 from readthrough.types import Chunk

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from readthrough.agents.base import Workflow
 
 _REPLACED: ContextVar[Mapping[str, str]] = ContextVar("readthrough_prompts", default=MappingProxyType({}))
-_SHARED = "readthrough.agents.answering"
+_SHARED = "readthrough.agents.reading.answering"
 
 
 class Prompt(str):

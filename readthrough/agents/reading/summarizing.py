@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from readthrough.agents.concluding import Span, carry
-from readthrough.agents.passages import as_data, section_text, windows
-from readthrough.agents.pointers import words
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.services import Services
+from readthrough.agents.reading.concluding import Span, carry
+from readthrough.agents.reading.passages import as_data, section_text, windows
+from readthrough.agents.reading.pointers import words
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.services import Services
 from readthrough.documents.sentences import sentence_spans
 from readthrough.errors import UsageError
 from readthrough.models.base import Completion

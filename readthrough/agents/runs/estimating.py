@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from readthrough.agents.prompts import replaced, replacements
+from readthrough.agents.reading.prompts import replaced, replacements
 from readthrough.models.base import ModelBackend, Request
 from readthrough.types import Cost
 
 if TYPE_CHECKING:
     from readthrough.agents.base import Question, Workflow
-    from readthrough.agents.services import Services
+    from readthrough.agents.runs.services import Services
     from readthrough.memory.runs import RunLog
 
 _PROMPT_WORDS = 400

@@ -31,7 +31,7 @@ def open_saver(path: Path) -> Iterator[SqliteSaver]:
     """
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-    from readthrough.agents.thinning import ThinningSaver
+    from readthrough.agents.runs.thinning import ThinningSaver
 
     with guard(path, "file of checkpoints"):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

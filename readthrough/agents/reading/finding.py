@@ -7,9 +7,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from readthrough.agents.base import Question
-from readthrough.agents.passages import as_data, unwrap
-from readthrough.agents.queries import named_spans, search_queries
-from readthrough.agents.services import Services
+from readthrough.agents.reading.passages import as_data, unwrap
+from readthrough.agents.reading.queries import named_spans, search_queries
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.retrieval.indexes.hybrid import fuse
 from readthrough.types import Event

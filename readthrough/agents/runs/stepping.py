@@ -8,7 +8,7 @@ from typing import Any
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
-from readthrough.agents.services import Services
+from readthrough.agents.runs.services import Services
 
 _ONE_OF_MANY = "__pregel_push"
 """How LangGraph marks, in a task's path, those that a `Send` started."""

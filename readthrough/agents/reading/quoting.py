@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from readthrough.agents.finding import QUESTION_ABOUT
-from readthrough.agents.passages import as_data, unwrap
-from readthrough.agents.pointers import Sentence, sentences
-from readthrough.agents.queries import quoted_phrases, without_instruction
-from readthrough.agents.services import Services
+from readthrough.agents.reading.finding import QUESTION_ABOUT
+from readthrough.agents.reading.passages import as_data, unwrap
+from readthrough.agents.reading.pointers import Sentence, sentences
+from readthrough.agents.reading.queries import quoted_phrases, without_instruction
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.retrieval.embedding import embed_texts
 from readthrough.types import Chunk

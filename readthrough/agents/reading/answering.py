@@ -11,9 +11,9 @@ import math
 from dataclasses import asdict, dataclass
 
 from readthrough.agents.base import Question
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.queries import wants_explanation
-from readthrough.agents.services import Services
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.reading.queries import wants_explanation
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Choice, Request
 from readthrough.types import Answer, Coverage, Evidence
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from readthrough.agents.base import Question
-from readthrough.agents.looking import look
-from readthrough.agents.passages import as_data
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.services import Services
-from readthrough.agents.summarizing import written
+from readthrough.agents.reading.looking import look
+from readthrough.agents.reading.passages import as_data
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.reading.summarizing import written
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.types import Cost
 

@@ -7,9 +7,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-from readthrough.agents.passages import numbered, unwrap, windows
-from readthrough.agents.pointers import point, sentences, words
-from readthrough.agents.services import Services
+from readthrough.agents.reading.passages import numbered, unwrap, windows
+from readthrough.agents.reading.pointers import point, sentences, words
+from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.retrieval.facts import EXTRACT, Extract, Fact, Said, ask_for_facts, read_facts, recipe, schema
 from readthrough.types import Chunk

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from readthrough.agents.answering import NOT_STATED, Reply, answer_from
 from readthrough.agents.base import Question
-from readthrough.agents.looking import look
-from readthrough.agents.pointers import Sentence, cut, point, sentence_at, sentences
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import NOT_STATED, Reply, answer_from
+from readthrough.agents.reading.looking import look
+from readthrough.agents.reading.pointers import Sentence, cut, point, sentence_at, sentences
+from readthrough.agents.runs.services import Services
 from readthrough.types import Chunk, Cost, Evidence
 
 Span = tuple[int, int, int]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from readthrough.agents.services import Services
+from readthrough.agents.runs.services import Services
 from readthrough.errors import ModelError, PromptTooLongError
 from readthrough.models.base import Request
 from readthrough.models.structured import InvalidReply, parse

@@ -15,11 +15,11 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, Literal
 
-from readthrough.agents.answering import log_average
-from readthrough.agents.concluding import Span, carry
-from readthrough.agents.passages import as_data, numbered, section_text
-from readthrough.agents.prompts import Prompt
-from readthrough.agents.services import Services
+from readthrough.agents.reading.answering import log_average
+from readthrough.agents.reading.concluding import Span, carry
+from readthrough.agents.reading.passages import as_data, numbered, section_text
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.retrieval.entities import EntityGraph
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from langgraph.runtime import Runtime  # langgraph reads the annotations of nodes
 
 from readthrough.agents.base import Question
-from readthrough.agents.estimating import estimate
-from readthrough.agents.services import Services
+from readthrough.agents.runs.estimating import estimate
+from readthrough.agents.runs.services import Services
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph

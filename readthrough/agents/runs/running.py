@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from readthrough.agents.answering import NOT_REACHED, Reply
-from readthrough.agents.estimating import expected
-from readthrough.agents.prompts import replaced, replacements
-from readthrough.agents.recipe import changes, recipe
+from readthrough.agents.reading.answering import NOT_REACHED, Reply
+from readthrough.agents.reading.prompts import replaced, replacements
+from readthrough.agents.runs.estimating import expected
+from readthrough.agents.runs.recipe import changes, recipe
 from readthrough.errors import BudgetError, LibraryError, ReadthroughError, UsageError
 from readthrough.types import Answer, Usage
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
     from readthrough.agents.base import Question, Workflow
-    from readthrough.agents.services import Services
+    from readthrough.agents.runs.services import Services
 
 FINISHING = "finish early"
 """The node's name in the run log, of the step that answers from what was read when a budget is spent."""
@@ -110,14 +110,14 @@ def _compiled(
 ) -> CompiledStateGraph[Any, Services, Any, Any]:
     from langgraph.checkpoint.memory import InMemorySaver
 
-    from readthrough.agents.approving import with_approvals
+    from readthrough.agents.runs.approving import with_approvals
 
     return with_approvals(workflow).compile(checkpointer=saver or InMemorySaver())
 
 
 def _answer(workflow: Workflow, state: dict[str, Any], question: Question, services: Services) -> Answer:
     """The Answer of a state; of one whose approval was refused, that nothing was said."""
-    from readthrough.agents.approving import denied
+    from readthrough.agents.runs.approving import denied
 
     if "reply" not in state:
         state = {**state, "reply": Reply(NOT_REACHED, abstained=True).keep(services)}

@@ -1,10 +1,10 @@
 """The skip-gate: does a passage matter for the question, or may it be passed over unread?
 
-A passage matters by how much it raises the question (`readthrough.agents.finding.raised`). Passages are weighed one by
-one, not a section of many at once: that parts what is needed from what is not much better, and what the model has
-computed of a passage serves every question (docs/log.md has the measurement). Models without logits are asked yes or
-no, about a whole section. `calibrate` finds a threshold by questions that the model writes itself; these are easier
-than what people ask, so the thresholds that are set here come from asked questions.
+A passage matters by how much it raises the question (`readthrough.agents.reading.finding.raised`). Passages are
+weighed one by one, not a section of many at once: that parts what is needed from what is not much better, and what
+the model has computed of a passage serves every question (docs/log.md has the measurement). Models without logits
+are asked yes or no, about a whole section. `calibrate` finds a threshold by questions that the model writes itself;
+these are easier than what people ask, so the thresholds that are set here come from asked questions.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from readthrough.agents.finding import QUESTION_ABOUT, QUESTION_ALONE, raised
-from readthrough.agents.passages import as_data, section_text, unwrap
-from readthrough.agents.services import Services
+from readthrough.agents.reading.finding import QUESTION_ABOUT, QUESTION_ALONE, raised
+from readthrough.agents.reading.passages import as_data, section_text, unwrap
+from readthrough.agents.runs.services import Services
 from readthrough.errors import UsageError
 from readthrough.models.base import Request
 from readthrough.models.weights import ALIASES

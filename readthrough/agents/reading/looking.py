@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from readthrough.agents.base import Question
-from readthrough.agents.finding import raised
-from readthrough.agents.services import Services
+from readthrough.agents.reading.finding import raised
+from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.models.weights import ALIASES
 
