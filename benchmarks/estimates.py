@@ -2,8 +2,9 @@
 
     python -m benchmarks.estimates [--model small] [--runs 20] [--characters 30000] [--out NAME]
 
-Each run is estimated first, then made. The first runs of a workflow are estimated by a calibration, later ones by the
-runs before them, as it is in use. The library and the log are new, in a temporary folder.
+Each run is estimated first, then made, each over a part of the book that no run has read before. The first runs of a
+workflow are estimated by a calibration, later ones by the runs before them, as it is in use. The library and the log
+are new, in a temporary folder.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import readthrough as rt
 from benchmarks.results import write_results
 from examples.demo import write_genesis
+from readthrough.models.open import open_model
 
 KINDS: tuple[dict[str, Any], ...] = (
     {"retrieve": {}},
@@ -42,25 +44,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Estimates against real times.")
     parser.add_argument("--model", default="small")
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--characters", type=int, default=30_000, help="how much of Genesis is read")
+    parser.add_argument("--characters", type=int, default=8_000, help="how much of Genesis each run reads")
     parser.add_argument("--out", default=None, help="name of the results file to write")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         book = write_genesis(Path(folder) / "genesis.txt")
-        book.write_text(book.read_text(encoding="utf-8")[: options.characters], encoding="utf-8")
-        rows = list(measure(book, options.model, options.runs))
+        parts = split(book, options.characters, options.runs)
+        rows = list(measure(parts, options.model))
     report = {"model": options.model, "characters": options.characters, **summary(rows), "each": rows}
     print(json.dumps({key: value for key, value in report.items() if key != "each"}, indent=2))
     if options.out:
         write_results(options.out, report)
 
 
-def measure(path: Path, model: str, runs: int) -> Iterator[dict[str, Any]]:
+def split(book: Path, characters: int, runs: int) -> list[Path]:
+    """The first `runs` parts of a text, each a file."""
+    text = book.read_text(encoding="utf-8")
+    if len(text) < characters * runs:
+        raise SystemExit(f"the text has {len(text)} characters: {runs} parts of {characters} are not in it")
+    parts = []
+    for number in range(runs):
+        part = book.with_name(f"part_{number}.txt")
+        part.write_text(text[number * characters : (number + 1) * characters], encoding="utf-8")
+        parts.append(part)
+    return parts
+
+
+def measure(parts: list[Path], model: str) -> Iterator[dict[str, Any]]:
     """Estimate and run, the kinds and questions in turn."""
-    with rt.read(path, model=model, home=path.parent / "home", index="bm25") as book:
-        book.ask("Is this a text?", workflow={"retrieve": {}})  # loads what is loaded once
-        for number in range(runs):
-            kind, question = KINDS[number % len(KINDS)], QUESTIONS[number // len(KINDS) % len(QUESTIONS)]
+    shared = open_model(model)
+    for number, path in enumerate(parts):
+        kind, question = KINDS[number % len(KINDS)], QUESTIONS[number // len(KINDS) % len(QUESTIONS)]
+        with rt.read(path, model=shared, home=path.parent / "home", index="bm25") as book:
             expected = book.estimate(question, workflow=kind)
             started = time.perf_counter()
             usage = book.ask(question, workflow=kind).usage
