@@ -51,9 +51,11 @@ def quotes_for(
 def answer_if_stated(
     services: Services, material: str, question: Question, abstain_below: float, max_tokens: int = ANSWER_TOKENS
 ) -> Reply:
-    """Answer from some notes, or refuse where they probably do not state the answer."""
+    """Answer from some notes, or refuse where they probably do not state the answer; among choices one is taken."""
+    if question.choices is not None:
+        return answer_from(services, material, question)
     stated = look(services, material, question).stated
-    if question.choices is None and stated < abstain_below:
+    if stated < abstain_below:
         return Reply(NOT_STATED, confidence=round(1 - stated, 4), abstained=True)
     return answer_from(services, material, question, stated, max_tokens=max_tokens)
 
@@ -62,10 +64,10 @@ def answer_cost(services: Services, question: Question, material_tokens: int, an
     """What `answer_if_stated` takes over notes of `material_tokens`, to be held back for it."""
     asked = sum(services.model.count_tokens([question.text, *(question.choices or ())]))
     prompt = material_tokens + asked + _FRAME_TOKENS
-    rotations = 4 if question.choices is not None else 0
-    likelihoods = 2 if question.choices is None and "logits" in services.model.capabilities else 0
-    calls = 1 + likelihoods + (rotations or 1)
-    return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=0 if rotations else answer_tokens)
+    if question.choices is not None:  # two rotations, with the notes and without
+        return Cost(calls=4, prompt_tokens=4 * prompt)
+    calls = 4 if "logits" in services.model.capabilities else 2  # a look, with logits by two signs, and the answer
+    return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=answer_tokens)
 
 
 _FRAME_TOKENS = 96

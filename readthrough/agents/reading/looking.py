@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from readthrough.agents.base import Question
 from readthrough.agents.reading.finding import raised
 from readthrough.agents.runs.services import Services
-from readthrough.models.base import Request
+from readthrough.models.base import Choice, Request
 from readthrough.models.weights import ALIASES
 
 IS_STATED = """{material}
@@ -51,15 +51,18 @@ def look(services: Services, material: str, question: Question, passages: int = 
     """Look at material with `passages` numbered passages (0 where it has none)."""
     requests, options = [_is_stated(material, question)], [["Yes", "No"]]
     if passages:
-        prompt = WHICH_PASSAGE.format(material=material, question=_asked(question))
-        requests.append(Request.user(prompt, prefill="["))
-        options.append([f"{number}]" for number in range(1, passages + 1)])
-    stated, *where = services.choose(requests, options)
-    probabilities = where[0].probabilities if where else ()
+        requests.append(_which(material, question))
+        options.append(_numbers(passages))
+    stated, *which = services.choose(requests, options)
     return Look(
         stated=_combine(services, [material], question, [stated.probabilities[0]])[0],
-        where=[probability / max(probabilities) for probability in probabilities],
+        where=[share for choice in which for share in _beside_the_best(choice)],
     )
+
+
+def where(services: Services, material: str, question: Question, passages: int) -> list[float]:
+    """`Look.where` alone, for a question that is answered in any case."""
+    return _beside_the_best(services.choose([_which(material, question)], [_numbers(passages)])[0])
 
 
 def stated_each(services: Services, materials: Sequence[str], question: Question) -> list[float]:
@@ -71,6 +74,18 @@ def stated_each(services: Services, materials: Sequence[str], question: Question
 
 def _is_stated(material: str, question: Question) -> Request:
     return Request.user(IS_STATED.format(material=material, question=_asked(question)))
+
+
+def _which(material: str, question: Question) -> Request:
+    return Request.user(WHICH_PASSAGE.format(material=material, question=_asked(question)), prefill="[")
+
+
+def _numbers(passages: int) -> list[str]:
+    return [f"{number}]" for number in range(1, passages + 1)]
+
+
+def _beside_the_best(choice: Choice) -> list[float]:
+    return [probability / max(choice.probabilities) for probability in choice.probabilities]
 
 
 def _asked(question: Question) -> str:

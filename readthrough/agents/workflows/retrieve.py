@@ -17,7 +17,7 @@ from langgraph.runtime import Runtime  # langgraph reads the annotations of bran
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import NOT_STATED, Reply, answer_from
 from readthrough.agents.reading.finding import find_chunks, weigh
-from readthrough.agents.reading.looking import look
+from readthrough.agents.reading.looking import look, where
 from readthrough.agents.reading.passages import in_reading_order, numbered, unwrap, within_budget
 from readthrough.agents.reading.pointers import Sentence, point, sentences
 from readthrough.agents.reading.prompts import Prompt
@@ -147,7 +147,7 @@ class Retrieve(Workflow):
             return Cost(calls=weighed + 1 + 2 * sentences_read, prompt_tokens=read + sentences_read * asked)
         passages = min(self._budget(services, question), sum(tokens.values()))
         likelihoods = 2 if question.choices is None and "logits" in services.model.capabilities else 0
-        calls = 3 + likelihoods if question.choices is None else 4
+        calls = 3 + likelihoods if question.choices is None else 5
         # The passages are read once: the calls over them share their beginning.
         return Cost(calls=calls, prompt_tokens=passages + calls * asked, completion_tokens=_ANSWER_TOKENS // 4)
 
@@ -170,8 +170,11 @@ class Retrieve(Workflow):
         ranked = sorted(weighed, key=lambda chunk: -weighed[chunk]) if weighed else state["candidates"]
         passages = self._passages(services, ranked, Question.of(state))
         material = self._material(services, passages)
-        seen = look(services, material, Question.of(state), len(passages))
-        return {"passages": [chunk.id for chunk in passages], "stated": seen.stated, "where": seen.where}
+        ids, question = [chunk.id for chunk in passages], Question.of(state)
+        if question.choices is not None:  # one is taken in any case
+            return {"passages": ids, "where": where(services, material, question, len(passages))}
+        seen = look(services, material, question, len(passages))
+        return {"passages": ids, "stated": seen.stated, "where": seen.where}
 
     def _after_read(self, state: State, runtime: Runtime[Services]) -> str:
         if state.get("choices") or state["stated"] >= self.abstain_below:
@@ -193,7 +196,7 @@ class Retrieve(Workflow):
         services, question = runtime.context, Question.of(state)
         passages = services.chunks(state["passages"])
         material = self._material(services, passages)
-        reply = answer_from(services, material, question, stated=state["stated"])
+        reply = answer_from(services, material, question, stated=state.get("stated"))
         among = [sentences([passage]) for passage in passages]
         trust = [share for share, inside in zip(state["where"], among, strict=True) for _ in inside]
         said = reply.text if question.choices is None else f"{question.text} {reply.text}"
