@@ -17,6 +17,9 @@ from readthrough.errors import UsageError
 
 SCHEMA_VERSION = 1
 
+CACHED_RATIO = 0.1
+"""What looking up and attending to a token whose KV is kept takes, against reading it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -184,12 +187,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some work takes, or is expected to take."""
+    """What some work takes, or is expected to take.
+
+    `cached_tokens` are those of the prompts that a model which keeps KV need not read again.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
+    cached_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -202,7 +209,13 @@ class Cost:
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.seconds + other.seconds,
+            self.cached_tokens + other.cached_tokens,
         )
+
+    @property
+    def read_tokens(self) -> float:
+        """The tokens of the prompts by the work they are: one whose KV is kept counts a tenth."""
+        return self.prompt_tokens - (1 - CACHED_RATIO) * self.cached_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,10 +64,11 @@ def answer_cost(services: Services, question: Question, material_tokens: int, an
     """What `answer_if_stated` takes over notes of `material_tokens`, to be held back for it."""
     asked = sum(services.model.count_tokens([question.text, *(question.choices or ())]))
     prompt = material_tokens + asked + _FRAME_TOKENS
+    kept = material_tokens if "logits" in services.model.capabilities else 0
     if question.choices is not None:  # two rotations, with the notes and without
-        return Cost(calls=4, prompt_tokens=4 * prompt)
+        return Cost(calls=4, prompt_tokens=2 * prompt + 2 * (prompt - material_tokens), cached_tokens=kept)
     calls = 4 if "logits" in services.model.capabilities else 2  # a look, with logits by two signs, and the answer
-    return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=answer_tokens)
+    return Cost(calls, calls * prompt, answer_tokens, cached_tokens=(calls - 1) * kept)
 
 
 _FRAME_TOKENS = 96

@@ -16,9 +16,6 @@ from readthrough.types import Cost, Limits, Usage
 # What is held back is reckoned from few calls, and an answer that comes too late is lost.
 _SPARE_RATIO = 1.25
 
-# What looking up and attending to a token whose KV is kept takes, against reading it.
-_CACHED_RATIO = 0.1
-
 
 class Budget:
     """The limits of one run and what is spent of them. `BudgetError.budget` says which limit ended it."""
@@ -39,10 +36,10 @@ class Budget:
 
     def spend(self, usage: Usage, seconds: float) -> None:
         """A call took `usage`, and `seconds` of wall time."""
-        read_tokens = round(usage.prompt_tokens - usage.cached_tokens * (1 - _CACHED_RATIO))
+        took = Cost(usage.calls, usage.prompt_tokens, usage.completion_tokens, seconds, usage.cached_tokens)
         with self._lock:
             self.spent = self.spent + usage
-            self._pace.learn(Cost(usage.calls, read_tokens, usage.completion_tokens, seconds))
+            self._pace.learn(took)
 
     @contextmanager
     def finishing(self) -> Iterator[None]:

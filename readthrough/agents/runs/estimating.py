@@ -44,7 +44,7 @@ class Rates:
 
     def seconds(self, cost: Cost) -> float:
         """How long `cost` takes."""
-        read = cost.prompt_tokens / self.prefill_tokens_per_second
+        read = cost.read_tokens / self.prefill_tokens_per_second
         return read + cost.completion_tokens / self.decode_tokens_per_second
 
 

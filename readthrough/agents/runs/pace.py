@@ -49,5 +49,5 @@ class Pace:
         return read, _WRITTEN_TO_READ * read
 
 
-def _read(cost: Cost) -> int:
-    return cost.prompt_tokens + _CALL_TOKENS * cost.calls
+def _read(cost: Cost) -> float:
+    return cost.read_tokens + _CALL_TOKENS * cost.calls

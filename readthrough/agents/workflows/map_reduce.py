@@ -178,11 +178,9 @@ class MapReduce(Workflow):
         calls_a_window = 3 if self._scored(services) else 1
         written = int(count * self.part_tokens * _PART_RATIO)
         last = answer_cost(services, question, min(self._notes_room(question, services), written), self.part_tokens)
-        return Cost(
-            calls=count * calls_a_window + last.calls,
-            prompt_tokens=text + count * calls_a_window * frame + last.prompt_tokens,
-            completion_tokens=written + last.completion_tokens,
-        )
+        kept = (calls_a_window - 1) * text
+        windows = Cost(count * calls_a_window, calls_a_window * (text + count * frame), written, cached_tokens=kept)
+        return windows + last
 
     def _scored(self, services: Services) -> bool:
         return self.confidence == "scored" and "logits" in services.model.capabilities

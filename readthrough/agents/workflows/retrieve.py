@@ -149,7 +149,9 @@ class Retrieve(Workflow):
         likelihoods = 2 if question.choices is None and "logits" in services.model.capabilities else 0
         calls = 3 + likelihoods if question.choices is None else 5
         # The passages are read once: the calls over them share their beginning.
-        return Cost(calls=calls, prompt_tokens=passages + calls * asked, completion_tokens=_ANSWER_TOKENS // 4)
+        kept = (calls - 1) * passages if "logits" in services.model.capabilities else 0
+        written = 0 if question.choices is not None else _ANSWER_TOKENS // 4
+        return Cost(calls, calls * (passages + asked), written, cached_tokens=kept)
 
     def _find(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
