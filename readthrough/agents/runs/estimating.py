@@ -53,21 +53,24 @@ _NOMINAL = Rates(prefill_tokens_per_second=1000.0, decode_tokens_per_second=30.0
 
 
 def calibrate(model: ModelBackend) -> Rates:
-    """Measure the rates with a prompt of a few hundred words, new each time, and a reply of a few words."""
+    """Measure the rates with a prompt of a few hundred words, new each time, and a reply to a short one.
+
+    The reply is about other words than the long prompt's: one that repeats its prompt has drafts to try at every
+    token, and is not what most replies are like.
+    """
     words = random.Random(time.time_ns()).choices(_WORDS, k=_PROMPT_WORDS)
-    request = Request.user(" ".join(words) + "\n\nWrite a long story with these words.", max_tokens=_WRITTEN_TOKENS)
     # The first call of a process warms the machine up, and is not what the others will be like.
     model.complete([Request.user("Say yes.", max_tokens=2)])
     started = time.perf_counter()
-    first = model.complete([replace(request, max_tokens=1)])[0]
-    read_seconds = time.perf_counter() - started
+    long = model.complete([Request.user(" ".join(words), max_tokens=1)])[0]
+    read_seconds = max(time.perf_counter() - started, 1e-6)
+    read_rate = long.usage.prompt_tokens / read_seconds
+    ask = f"Write a long story about a {words[0]} {words[1]} in {time.time_ns() % 9000 + 1000}."
     started = time.perf_counter()
-    second = model.complete([request])[0]
+    reply = model.complete([Request.user(ask, max_tokens=_WRITTEN_TOKENS)])[0]
     seconds = time.perf_counter() - started
-    if not second.usage.cached_tokens:
-        seconds = max(seconds - read_seconds, seconds / _WRITTEN_TOKENS)
-    tokens = max(1, second.usage.completion_tokens - 1)
-    return Rates(first.usage.prompt_tokens / max(read_seconds, 1e-6), tokens / max(seconds, 1e-6))
+    written_seconds = max(seconds - reply.usage.prompt_tokens / read_rate, seconds / 2, 1e-6)
+    return Rates(read_rate, max(1, reply.usage.completion_tokens) / written_seconds)
 
 
 def expected(workflow: Workflow, question: Question, services: Services) -> Cost:

@@ -56,8 +56,8 @@ Order = Literal["left-to-right", "right-to-left", "random"]
 
 _SEED = 20240604
 _TEMPLATE_TOKENS = 64
-# What was seen of models that are not asked for a length: most messages are much shorter than the limit.
-_MESSAGE_RATIO = 0.15
+# What was seen of models that are not asked for a length: most messages are one sentence, whatever the limit.
+_MESSAGE_TOKENS = 32
 
 
 class State(TypedDict, total=False):
@@ -126,7 +126,7 @@ class ChainOfAgents(Workflow):
         """A call a window, and the manager's."""
         plan = self._windows(question.text, services)
         tokens = sum(services.shelf.count_tokens(services.model).values())
-        written = int(self.message_tokens * _MESSAGE_RATIO)
+        written = min(self.message_tokens, _MESSAGE_TOKENS)
         frame = services.model.count_tokens([WORKER.format(chunk="", message="", question=question.text)])[0]
         last = answer_cost(services, question, written, written)
         calls = len(plan) * (1 if self.enough_above is None else 4)

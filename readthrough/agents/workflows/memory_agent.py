@@ -76,7 +76,7 @@ Order = Literal["chunk-first", "memory-first"]
 
 _TEMPLATE_TOKENS = 64
 # What was seen of models that are not asked for a length: most memories are much shorter than the limit.
-_MEMORY_RATIO = 0.15
+_MEMORY_TOKENS = 96
 
 
 class State(TypedDict, total=False):
@@ -152,7 +152,7 @@ class MemoryAgent(Workflow):
     def estimate(self, question: Question, services: Services) -> Cost:
         """The gate over every passage, a call for each section of what is likely to pass, and the answer."""
         plan = self._sections(question, services)
-        written = int(self.memory_tokens * _MEMORY_RATIO)
+        written = min(self.memory_tokens, _MEMORY_TOKENS)
         frame = services.model.count_tokens([self._prompt("", "", question)])[0] + _TEMPLATE_TOKENS
         gate = Cost() if self.gate_below is None else gate_cost(services, asked(question), plan)
         pass_ratio = 1.0 if self.gate_below is None else PASS_RATIO
