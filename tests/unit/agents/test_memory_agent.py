@@ -205,7 +205,7 @@ def test_a_section_without_room_for_a_chunk_is_refused(shelf: Shelf) -> None:
 
 def test_the_estimate_is_near_what_a_run_takes(shelf: Shelf) -> None:
     flow = MemoryAgent(chunk_tokens=1000, memory_tokens=40, gate_below=None)
-    answer, services = ask(flow, shelf, model(replies=lambda request: "word " * 6))
+    answer, services = ask(flow, shelf, model(replies=lambda request: "word " * 30))
     expected = flow.estimate(Question(QUESTION), services)
     assert expected.calls == pytest.approx(answer.usage.calls, abs=1)
     assert expected.prompt_tokens == pytest.approx(answer.usage.prompt_tokens, rel=0.25)
