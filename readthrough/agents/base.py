@@ -46,6 +46,11 @@ class Question:
         """The input of every workflow's graph."""
         return {"question": self.text, "choices": None if self.choices is None else list(self.choices)}
 
+    @property
+    def with_choices(self) -> str:
+        """The question and all its options, as one text to look for."""
+        return " ".join([self.text, *(self.choices or ())])
+
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Question:
         """The question of a graph's state."""
@@ -85,9 +90,9 @@ class Workflow(ABC):
 
         May call the model within what `last_step` asked to be held back. The default answers that nothing is known.
         """
-        from readthrough.agents.reading.answering import NOT_REACHED, Reply
+        from readthrough.agents.reading.answering import Reply
 
-        return {"reply": Reply(NOT_REACHED, abstained=True).keep(services)}
+        return {"reply": Reply.unreached().keep(services)}
 
     def last_step(self, question: Question, services: Services) -> Cost:
         """What `finish_early` takes: held back from a budget until then. `seconds` is filled in by the runner."""

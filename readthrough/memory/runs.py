@@ -100,6 +100,11 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute("DROP TABLE runs_0")
 
 
+def text_hash(text: str) -> str:
+    """The SHA-256 of a text, under which the log keeps it."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class RunLog:
     """One SQLite file; `path` None keeps the log in memory. Safe to share by threads and processes."""
 
@@ -156,7 +161,7 @@ class RunLog:
 
     def put(self, run: str, text: str) -> str:
         """Keep a text of a run; returns its SHA-256, under which `get` finds it."""
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        digest = text_hash(text)
         with self._write() as db:
             db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, text))
             db.execute("INSERT OR IGNORE INTO run_texts VALUES (?, ?)", (run, digest))
@@ -180,7 +185,7 @@ class RunLog:
 
     def runs(self, most: int | None = None, text: str = "") -> list[Run]:
         """The latest runs, newest first, whose question, answer or notes hold `text`."""
-        like = "%" + text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
+        like = f"%{_plain(text)}%"
         where, holds = ("", ()) if not text else (_HOLDS, (like, like, like))
         order = "ORDER BY started DESC, id DESC LIMIT ?"
         return [_run(row) for row in self._read(f"{_RUN} {where} {order}", *holds, -1 if most is None else most)]
@@ -194,7 +199,7 @@ class RunLog:
         if name == "last":
             found = self.runs(most=1)
         else:
-            plain = name.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+            plain = _plain(name)
             where = r"WHERE id LIKE ? ESCAPE '\' OR id LIKE ? ESCAPE '\'"
             found = [_run(row) for row in self._read(f"{_RUN} {where}", plain + "%", "%" + plain)] if name else []
         if len(found) != 1:
@@ -287,3 +292,8 @@ def _step(number: int, node: str, text: str) -> Step:
     values["spans"] = tuple((document, start, end) for document, start, end in values["spans"])
     values["texts"], values["decisions"] = tuple(values["texts"]), tuple(values["decisions"])
     return Step(number, node, **values)
+
+
+def _plain(text: str) -> str:
+    """`text` as LIKE takes it for itself."""
+    return text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")

@@ -110,6 +110,10 @@ class Shelf:
             found.append(replace(chunk, text=self.document(chunk.document).text[chunk.start : chunk.end]))
         return found
 
+    def places(self) -> list[tuple[int, int, int]]:
+        """`(chunk id, start, end)` of every chunk in reading order; no text is read for it."""
+        return [(chunk.id, chunk.start, chunk.end) for chunk in self._by_id.values()]
+
     def neighbours(self, chunk_id: int, before: int, after: int) -> list[Chunk]:
         """The chunk with up to `before` chunks before it and `after` behind it in its document, in reading order."""
         chunk = self._by_id[chunk_id]

@@ -34,7 +34,9 @@ def chat(**options: Any) -> ChatReadthrough:
     return ChatReadthrough(model=ScriptedModel(replies=replies), **options)
 
 
-class TestUnit(ChatModelUnitTests):
+class _OurModel:
+    """What both suites are told of the model."""
+
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
         return ChatReadthrough
@@ -52,22 +54,12 @@ class TestUnit(ChatModelUnitTests):
         return False
 
 
-class TestIntegration(ChatModelIntegrationTests):
-    @property
-    def chat_model_class(self) -> type[BaseChatModel]:
-        return ChatReadthrough
+class TestUnit(_OurModel, ChatModelUnitTests):
+    """LangChain's unit tests."""
 
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"model": ScriptedModel(replies=replies)}
 
-    @property
-    def has_structured_output(self) -> bool:
-        return True
-
-    @property
-    def has_tool_calling(self) -> bool:
-        return False
+class TestIntegration(_OurModel, ChatModelIntegrationTests):
+    """LangChain's integration tests."""
 
     @property
     def supports_json_mode(self) -> bool:

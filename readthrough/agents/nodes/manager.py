@@ -15,8 +15,8 @@ from readthrough.agents.base import Question
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.covering import cover
 from readthrough.agents.nodes.material import PASSAGE_TOKENS, Material, material
-from readthrough.agents.reading.answering import EXPLANATION, NOT_STATED, SHORT_ANSWER, Reply
-from readthrough.agents.reading.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated, to_spans
+from readthrough.agents.reading.answering import ANSWER_TOKENS, EXPLANATION, SHORT_ANSWER, Reply
+from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, to_spans
 from readthrough.agents.reading.pointers import point, sentences
 from readthrough.agents.reading.prompts import check, replaced
 from readthrough.agents.runs.services import Services
@@ -61,7 +61,7 @@ class ManagerNode(AskingNode):
         """Look whether the answer is stated, and give it."""
         shown = material(state, services, self.passage_tokens)
         if shown is None:
-            return {"reply": Reply(NOT_STATED, abstained=True).keep(services)}
+            return {"reply": Reply.refused().keep(services)}
         question = Question.of(state)
         below = self.abstain_below
         if below is None:

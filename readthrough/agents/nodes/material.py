@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, unwrap, within_budget
+from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, shown, within_budget
 from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import MANAGER
 from readthrough.agents.workflows.retrieve import MATERIAL
@@ -43,6 +43,4 @@ def material(state: Mapping[str, Any], services: Services, passage_tokens: int =
             f"no passage fits {budget} tokens", hint="raise passage_tokens, or make smaller chunks"
         )
     passages = in_reading_order(services.chunks(kept), [entry.id for entry in services.shelf.documents])
-    code = {entry.id for entry in services.shelf.documents if entry.kind == "code"}
-    texts = [chunk.text.strip("\n") if chunk.document in code else unwrap(chunk.text) for chunk in passages]
-    return Material(MATERIAL.format(passages=numbered(texts)), tuple(passages))
+    return Material(MATERIAL.format(passages=numbered(shown(passages, services.shelf.documents))), tuple(passages))

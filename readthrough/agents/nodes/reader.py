@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from readthrough.agents.base import Question
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.covering import cover
-from readthrough.agents.reading.concluding import Span, carry, plain
+from readthrough.agents.reading.concluding import Span, carry
 from readthrough.agents.reading.passages import as_data, in_reading_order, section_text, windows
 from readthrough.agents.reading.prompts import check
 from readthrough.agents.runs.services import Services
@@ -53,7 +53,7 @@ class ReaderNode(AskingNode):
         """One call, or as many as it takes to read all passages; nothing is left out."""
         question = state["question"]
         notes = services.get(state["notes"]) if state.get("notes") else NOTHING_YET
-        spans: list[Span] = [tuple(span) for span in plain(state, "pointers")]  # type: ignore[misc]
+        spans: list[Span] = [tuple(span) for span in state.get("pointers", [])]
         passages = in_reading_order(
             services.shelf.get(state["passages"]), [entry.id for entry in services.shelf.documents]
         )

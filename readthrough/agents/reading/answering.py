@@ -6,7 +6,6 @@ small models favour a letter whatever stands behind it.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 
@@ -42,6 +41,9 @@ Answer the question from the text above."""
 NOT_STATED = "The text does not say."
 NOT_REACHED = "The budget ended before an answer was found."
 
+ANSWER_TOKENS = 768
+"""The most tokens of an answer, where nothing else is said."""
+
 _ROTATIONS = 2
 # Measured (docs/log.md): 0 and 1 are both a little worse than what lies between.
 _PRIOR_WEIGHT = 0.75
@@ -63,12 +65,26 @@ class Reply:
 
     def keep(self, services: Services) -> str:
         """Put the reply into the run log; returns the hash that goes into a graph's state."""
-        return services.put(json.dumps(asdict(self), ensure_ascii=False))
+        return services.put_json(asdict(self))
 
     @classmethod
     def kept(cls, services: Services, digest: str) -> Reply:
         """The reply that `keep` returned `digest` for."""
-        return cls(**json.loads(services.get(digest)))
+        return cls(**services.get_json(digest))
+
+    @classmethod
+    def refused(cls, stated: float | None = None) -> Reply:
+        """That the text does not say; `stated` is how probable it is that it does after all."""
+        return cls(NOT_STATED, None if stated is None else round(1 - stated, 4), abstained=True)
+
+    @classmethod
+    def unreached(cls) -> Reply:
+        """That a budget ended the run before anything could be said."""
+        return cls(NOT_REACHED, abstained=True)
+
+    def said(self, question: Question) -> str:
+        """What the text must hold where the reply is right: the reply, with its question where it is a choice."""
+        return self.text if question.choices is None else f"{question.text} {self.text}"
 
     def to_answer(self, question: Question, evidence: tuple[Evidence, ...], coverage: Coverage) -> Answer:
         """The reply as an Answer, without what `Workflow.run` fills in."""
@@ -85,7 +101,7 @@ class Reply:
 
 
 def answer_from(
-    services: Services, material: str, question: Question, stated: float | None = None, max_tokens: int = 768
+    services: Services, material: str, question: Question, stated: float | None = None, max_tokens: int = ANSWER_TOKENS
 ) -> Reply:
     """Answer a question from `material` alone; `stated` is how probable it is that the material says it."""
     if question.choices is not None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from readthrough.agents.base import Question
-from readthrough.agents.reading.answering import NOT_STATED, Reply, answer_from
+from readthrough.agents.reading.answering import ANSWER_TOKENS, Reply, answer_from
 from readthrough.agents.reading.looking import look
 from readthrough.agents.reading.pointers import Sentence, cut, point, sentence_at, sentences
 from readthrough.agents.runs.services import Services
@@ -13,8 +13,6 @@ from readthrough.types import Chunk, Cost, Evidence
 
 Span = tuple[int, int, int]
 """A place in the texts as it travels in a graph's state: the document's number on the shelf, start, end."""
-
-ANSWER_TOKENS = 768
 
 
 def to_spans(services: Services, among: Iterable[Sentence]) -> list[Span]:
@@ -43,8 +41,11 @@ def quotes_for(
     """The quotes that stand for a reply, out of the places that travelled with the notes."""
     if reply.abstained:
         return ()
-    said = reply.text if question.choices is None else f"{question.text} {reply.text}"
-    pointers = point(question.text, said, from_spans(services, spans), most=most)
+    return cut_all(services, point(question.text, reply.said(question), from_spans(services, spans), most=most))
+
+
+def cut_all(services: Services, pointers: Sequence[tuple[Sentence, list[int]]]) -> tuple[Evidence, ...]:
+    """The quotes of some pointers into the texts of the shelf."""
     return cut(pointers, {sentence.document: services.shelf.document(sentence.document) for sentence, _ in pointers})
 
 
@@ -56,7 +57,7 @@ def answer_if_stated(
         return answer_from(services, material, question)
     stated = look(services, material, question).stated
     if stated < abstain_below:
-        return Reply(NOT_STATED, confidence=round(1 - stated, 4), abstained=True)
+        return Reply.refused(stated)
     return answer_from(services, material, question, stated, max_tokens=max_tokens)
 
 
@@ -73,9 +74,3 @@ def answer_cost(services: Services, question: Question, material_tokens: int, an
 
 _FRAME_TOKENS = 96
 """What instructions and the chat template take around notes and question, leaning upwards."""
-
-
-def plain(state: Mapping[str, object], key: str) -> list[Sequence[int]]:
-    """The list under `key` of a state that a budget may have ended before it was there."""
-    found = state.get(key)
-    return list(found) if isinstance(found, list | tuple) else []

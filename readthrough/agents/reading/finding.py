@@ -41,7 +41,11 @@ def find_chunks(shelf: Shelf, question: Question, index: str, most: int) -> list
 
     if question.choices is None:
         return find(question)
-    ranked = [find(Question(f"{question.text} {choice}")) for choice in question.choices]
+    return take_turns([find(Question(f"{question.text} {choice}")) for choice in question.choices], most)
+
+
+def take_turns(ranked: Sequence[Sequence[int]], most: int) -> list[int]:
+    """The first `most` chunks of several rankings, each once: the best of every ranking, then the second best, ..."""
     turns = [chunk for place in zip_longest(*ranked) for chunk in place if chunk is not None]
     return list(dict.fromkeys(turns))[:most]
 

@@ -73,11 +73,11 @@ def stated_each(services: Services, materials: Sequence[str], question: Question
 
 
 def _is_stated(material: str, question: Question) -> Request:
-    return Request.user(IS_STATED.format(material=material, question=_asked(question)))
+    return Request.user(IS_STATED.format(material=material, question=question.with_choices))
 
 
 def _which(material: str, question: Question) -> Request:
-    return Request.user(WHICH_PASSAGE.format(material=material, question=_asked(question)), prefill="[")
+    return Request.user(WHICH_PASSAGE.format(material=material, question=question.with_choices), prefill="[")
 
 
 def _numbers(passages: int) -> list[str]:
@@ -86,10 +86,6 @@ def _numbers(passages: int) -> list[str]:
 
 def _beside_the_best(choice: Choice) -> list[float]:
     return [probability / max(choice.probabilities) for probability in choice.probabilities]
-
-
-def _asked(question: Question) -> str:
-    return question.text if question.choices is None else " ".join([question.text, *question.choices])
 
 
 def _combine(services: Services, materials: Sequence[str], question: Question, yes: Sequence[float]) -> list[float]:

@@ -35,7 +35,7 @@ def search_queries(question: Question) -> list[str]:
 
     A long question buries what it asks for: a sentence or a quoted phrase on its own often finds the passage.
     """
-    whole = " ".join([question.text, *(question.choices or ())])
+    whole = question.with_choices
     parts = [question.text[start:end] for start, end in sentence_spans(question.text)]
     parts = [_LEAD.sub("", part) for part in parts]
     queries = [whole, *(part for part in parts if len(part.split()) >= _MIN_WORDS), *quoted_phrases(question.text)]

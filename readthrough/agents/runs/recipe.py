@@ -48,7 +48,7 @@ def recipe(workflow: Workflow, model: ModelBackend, shelf: Shelf) -> dict[str, A
         "graph": _graph_hash(workflow),
         "model": model.identity,
         "documents": {entry.path: entry.id for entry in shelf.documents},
-        "chunks": _hash([(chunk.id, chunk.start, chunk.end) for chunk in shelf.get(shelf.chunk_ids())]),
+        "chunks": _hash(shelf.places()),
     }
 
 

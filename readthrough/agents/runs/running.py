@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from readthrough.agents.reading.answering import NOT_REACHED, Reply
+from readthrough.agents.reading.answering import Reply
 from readthrough.agents.reading.prompts import replaced, replacements
 from readthrough.agents.runs.estimating import expected
 from readthrough.agents.runs.recipe import changes, recipe
@@ -120,7 +120,7 @@ def _answer(workflow: Workflow, state: dict[str, Any], question: Question, servi
     from readthrough.agents.runs.approving import denied
 
     if "reply" not in state:
-        state = {**state, "reply": Reply(NOT_REACHED, abstained=True).keep(services)}
+        state = {**state, "reply": Reply.unreached().keep(services)}
     answer = workflow.conclude(state, question, services)
     refused = denied(state)
     if refused is None:
@@ -190,4 +190,4 @@ def _early(workflow: Workflow, state: Mapping[str, Any], services: Services) -> 
         with services.budget.finishing(), services.step(FINISHING, last + 1):
             return workflow.finish_early(state, services)
     except BudgetError:
-        return {"reply": Reply(NOT_REACHED, abstained=True).keep(services)}
+        return {"reply": Reply.unreached().keep(services)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from readthrough.agents.runs.budget import Budget
 from readthrough.agents.runs.streaming import listeners, spoken, tell
 from readthrough.config import Spec
 from readthrough.errors import UsageError
-from readthrough.memory.runs import RunLog, Step
+from readthrough.memory.runs import RunLog, Step, text_hash
 from readthrough.models.base import Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.types import Chunk, Event, Usage
 
@@ -164,7 +163,7 @@ class Services:
             seconds=round(time.perf_counter() - started, 3),
             usage=opened.usage,
             spans=_joined(opened.chunks),
-            read=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if opened.chunks else None,
+            read=text_hash(text) if opened.chunks else None,
             texts=tuple(opened.texts),
             decisions=tuple(opened.decisions),
         )

@@ -12,7 +12,7 @@ from readthrough.agents.nodes.covering import covered
 from readthrough.agents.nodes.manager import ManagerNode
 from readthrough.agents.nodes.material import PASSAGE_TOKENS
 from readthrough.agents.reading.answering import Reply
-from readthrough.agents.reading.concluding import plain, quotes_for
+from readthrough.agents.reading.concluding import quotes_for
 from readthrough.agents.runs.services import Services
 from readthrough.agents.spec.checking import distances, in_loops, scan_of, unbounded
 from readthrough.agents.spec.graph import END, Graph
@@ -72,7 +72,7 @@ class GraphWorkflow(Workflow):
         """The reply, the quotes that stand for it, and what was read, retrieved and skipped."""
         reply = Reply.kept(services, state["reply"])
         coverage = ledger(services, **covered(state, services))
-        return reply.to_answer(question, quotes_for(services, question, reply, plain(state, "pointers")), coverage)
+        return reply.to_answer(question, quotes_for(services, question, reply, state.get("pointers", [])), coverage)
 
     def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
         """The answer of the graph's manager from the notes or passages so far."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import Reply
-from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
+from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, carry, quotes_for
 from readthrough.agents.reading.looking import look
 from readthrough.agents.reading.passages import as_data, windows
 from readthrough.agents.reading.prompts import Prompt
@@ -112,7 +112,7 @@ class ChainOfAgents(Workflow):
         reply = Reply.kept(services, state["reply"])
         done = services.get_json(state["plan"])[: state["at"]] if "plan" in state else []
         coverage = ledger(services, read=[chunk for window in done for chunk in window])
-        return reply.to_answer(question, quotes_for(services, question, reply, plain(state, "pointers")), coverage)
+        return reply.to_answer(question, quotes_for(services, question, reply, state.get("pointers", [])), coverage)
 
     def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
         """The manager's answer from the last message."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.reading.answering import Reply
-from readthrough.agents.reading.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated
+from readthrough.agents.reading.answering import ANSWER_TOKENS, Reply
+from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, cut_all
 from readthrough.agents.reading.passages import section_text
-from readthrough.agents.reading.pointers import cut, point, sentences
+from readthrough.agents.reading.pointers import point, sentences
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
@@ -70,12 +70,11 @@ class FullContext(Workflow):
     def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
         """The reply with the sentences that hold most of it."""
         reply = Reply.kept(services, state["reply"])
-        chunks = services.shelf.get(services.shelf.chunk_ids())
-        said = reply.text if question.choices is None else f"{question.text} {reply.text}"
-        pointers = [] if reply.abstained else point(question.text, said, sentences(chunks), self.quotes)
-        documents = {sentence.document: services.shelf.document(sentence.document) for sentence, _ in pointers}
-        read = [] if reply.abstained and reply.confidence is None else services.shelf.chunk_ids()
-        return reply.to_answer(question, cut(pointers, documents), ledger(services, read=read))
+        ids = services.shelf.chunk_ids()
+        among = [] if reply.abstained else sentences(services.shelf.get(ids))
+        evidence = cut_all(services, point(question.text, reply.said(question), among, self.quotes))
+        read = [] if reply.abstained and reply.confidence is None else ids
+        return reply.to_answer(question, evidence, ledger(services, read=read))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """The text once, and the questions about it."""

@@ -20,16 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.reading.answering import Reply
-from readthrough.agents.reading.concluding import (
-    ANSWER_TOKENS,
-    Span,
-    answer_cost,
-    answer_if_stated,
-    from_spans,
-    quotes_for,
-    to_spans,
-)
+from readthrough.agents.reading.answering import ANSWER_TOKENS, Reply
+from readthrough.agents.reading.concluding import Span, answer_cost, answer_if_stated, from_spans, quotes_for, to_spans
 from readthrough.agents.reading.finding import find_chunks
 from readthrough.agents.reading.passages import as_data, numbered, unwrap, windows, within_budget
 from readthrough.agents.reading.pointers import point, sentences

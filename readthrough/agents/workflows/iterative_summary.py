@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.reading.answering import NOT_STATED, Reply
-from readthrough.agents.reading.concluding import ANSWER_TOKENS, answer_cost, answer_if_stated, quotes_for
+from readthrough.agents.reading.answering import ANSWER_TOKENS, Reply
+from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, quotes_for
 from readthrough.agents.reading.passages import as_data, windows
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.reading.queries import wanted_words, wants_summary
@@ -363,7 +363,7 @@ class IterativeSummary(Workflow):
 
     def _reply(self, state: Mapping[str, Any], services: Services, note: Note) -> Reply:
         if not note.text:
-            return Reply(NOT_STATED, abstained=True)
+            return Reply.refused()
         material = MATERIAL.format(summary=as_data(note.text))
         if state.get("progress"):
             material = FROM_PROGRESS.format(material=material, progress=as_data(services.get(state["progress"])))
@@ -386,5 +386,5 @@ def _is_last(state: Mapping[str, Any]) -> bool:
 def _reply_of(note: Note, state: Mapping[str, Any]) -> Reply:
     """A summary as the answer; `stopped` says so where its limit cut it."""
     if not note.text:
-        return Reply(NOT_STATED, abstained=True)
+        return Reply.refused()
     return Reply(note.text, stopped=f"words={state['words']}" if note.cut else None)

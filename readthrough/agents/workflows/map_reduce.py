@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.reading.answering import NOT_STATED, Reply, answer_from
-from readthrough.agents.reading.concluding import ANSWER_TOKENS, Span, answer_cost, carry, quotes_for
+from readthrough.agents.reading.answering import ANSWER_TOKENS, Reply, answer_from
+from readthrough.agents.reading.concluding import Span, answer_cost, carry, quotes_for
 from readthrough.agents.reading.forms import fill
 from readthrough.agents.reading.looking import stated_each
 from readthrough.agents.reading.passages import numbered, section_text, windows, within_budget
@@ -304,7 +304,7 @@ class MapReduce(Workflow):
         surest = sorted(range(len(parts)), key=lambda place: -parts[place].confidence)
         stated = parts[surest[0]].confidence if parts else 0.0
         if question.choices is None and stated < self.abstain_below:
-            return {"reply": Reply(NOT_STATED, round(1 - stated, 4), abstained=True).keep(services)}
+            return {"reply": Reply.refused(stated).keep(services)}
         lengths = dict(enumerate(_lengths(services, parts)))
         kept = within_budget(surest, lengths, self._notes_room(question, services))
         material = REDUCE.format(parts=_shown([parts[place] for place in kept]) or NO_INFORMATION)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import Reply
-from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, carry, plain, quotes_for
+from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, carry, quotes_for
 from readthrough.agents.reading.gating import PASS_RATIO, gate_cost, passing, threshold
 from readthrough.agents.reading.passages import as_data, section_text, windows
 from readthrough.agents.reading.prompts import Prompt
@@ -137,7 +137,7 @@ class MemoryAgent(Workflow):
     def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
         """The reply from the memory with the quotes that stand for it; what the gate held back is skipped."""
         reply = Reply.kept(services, state["reply"])
-        quotes = quotes_for(services, question, reply, plain(state, "pointers"))
+        quotes = quotes_for(services, question, reply, state.get("pointers", []))
         return reply.to_answer(question, quotes, ledger(services, **_states(state, services)))
 
     def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 from langgraph.runtime import Runtime  # langgraph reads the annotations of branches
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.reading.answering import NOT_STATED, Reply, answer_from
+from readthrough.agents.reading.answering import Reply, answer_from
 from readthrough.agents.reading.finding import find_chunks, weigh
 from readthrough.agents.reading.looking import look, where
-from readthrough.agents.reading.passages import in_reading_order, numbered, unwrap, within_budget
+from readthrough.agents.reading.passages import in_reading_order, numbered, shown, unwrap, within_budget
 from readthrough.agents.reading.pointers import Sentence, point, sentences
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.reading.queries import wants_quote, without_instruction
@@ -121,8 +121,7 @@ class Retrieve(Workflow):
         question = Question.of(state)
         passages = self._passages(services, ranked, question)
         reply = answer_from(services, self._material(services, passages), question, state.get("stated"))
-        said = reply.text if question.choices is None else f"{question.text} {reply.text}"
-        pointers = point(question.text, said, sentences(passages), self.quotes)
+        pointers = point(question.text, reply.said(question), sentences(passages), self.quotes)
         return {
             "passages": [chunk.id for chunk in passages],
             "reply": reply.keep(services),
@@ -168,11 +167,10 @@ class Retrieve(Workflow):
     def _read(self, state: State, runtime: Runtime[Services]) -> State:
         """Look at the best passages and decide whether they state the answer."""
         services = runtime.context
-        weighed = state["weighed"]
-        ranked = sorted(weighed, key=lambda chunk: -weighed[chunk]) if weighed else state["candidates"]
-        passages = self._passages(services, ranked, Question.of(state))
+        question = Question.of(state)
+        passages = self._passages(services, _heaviest(state["weighed"]) or state["candidates"], question)
         material = self._material(services, passages)
-        ids, question = [chunk.id for chunk in passages], Question.of(state)
+        ids = [chunk.id for chunk in passages]
         if question.choices is not None:  # one is taken in any case
             return {"passages": ids, "where": where(services, material, question, len(passages))}
         seen = look(services, material, question, len(passages))
@@ -201,25 +199,24 @@ class Retrieve(Workflow):
         reply = answer_from(services, material, question, stated=state.get("stated"))
         among = [sentences([passage]) for passage in passages]
         trust = [share for share, inside in zip(state["where"], among, strict=True) for _ in inside]
-        said = reply.text if question.choices is None else f"{question.text} {reply.text}"
-        pointers = point(question.text, said, [each for inside in among for each in inside], self.quotes, trust)
+        every = [each for inside in among for each in inside]
+        pointers = point(question.text, reply.said(question), every, self.quotes, trust)
         return {"reply": reply.keep(services), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
 
     def _quote(self, state: State, runtime: Runtime[Services]) -> State:
         """Answer with the text's own words: the sentence that is asked for."""
         services = runtime.context
-        ranked = sorted(state["weighed"], key=lambda chunk: -state["weighed"][chunk])[: self.quote_passages]
+        ranked = _heaviest(state["weighed"])[: self.quote_passages]
         passages = in_reading_order(services.shelf.get(ranked), [entry.id for entry in services.shelf.documents])
         vectors = self.index != "bm25"
         best, confidence = best_sentences(services, state["question"], passages, 1, vectors)
         spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
         text = "\n".join(unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans)
-        reply = Reply(text, confidence) if best else Reply(NOT_STATED, abstained=True)
+        reply = Reply(text, confidence) if best else Reply.refused()
         return {"reply": reply.keep(services), "spans": spans, "passages": ranked}
 
     def _abstain(self, state: State, runtime: Runtime[Services]) -> State:
-        confidence = round(1.0 - state["stated"], 4)
-        return {"reply": Reply(NOT_STATED, confidence=confidence, abstained=True).keep(runtime.context), "spans": []}
+        return {"reply": Reply.refused(state["stated"]).keep(runtime.context), "spans": []}
 
     def _passages(self, services: Services, ranked: Sequence[int], question: Question) -> list[Chunk]:
         """The best chunks with their neighbours, as many as the budget holds, in reading order."""
@@ -243,9 +240,11 @@ class Retrieve(Workflow):
         return min(tokens, services.model.window_tokens // 2)
 
     def _material(self, services: Services, passages: Sequence[Chunk]) -> str:
-        code = {entry.id for entry in services.shelf.documents if entry.kind == "code"}
-        texts = [chunk.text.strip("\n") if chunk.document in code else unwrap(chunk.text) for chunk in passages]
-        return MATERIAL.format(passages=numbered(texts))
+        return MATERIAL.format(passages=numbered(shown(passages, services.shelf.documents)))
+
+
+def _heaviest(weighed: Mapping[int, float]) -> list[int]:
+    return sorted(weighed, key=lambda chunk: -weighed[chunk])
 
 
 def _span(sentence: Sentence, supports: list[int]) -> tuple[str, int, int, list[int]]:

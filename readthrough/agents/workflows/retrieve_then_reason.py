@@ -15,16 +15,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
-from readthrough.agents.reading.answering import NOT_STATED, Reply, answer_from
-from readthrough.agents.reading.concluding import Span, answer_cost, from_spans, plain, to_spans
-from readthrough.agents.reading.finding import find_chunks, raised
+from readthrough.agents.reading.answering import Reply, answer_from
+from readthrough.agents.reading.concluding import Span, answer_cost, cut_all, from_spans, to_spans
+from readthrough.agents.reading.finding import find_chunks, raised, take_turns
 from readthrough.agents.reading.looking import look
 from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, unwrap
-from readthrough.agents.reading.pointers import Sentence, cut, point, sentences, words
+from readthrough.agents.reading.pointers import Sentence, point, sentences, words
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
@@ -149,17 +148,15 @@ class RetrieveThenReason(Workflow):
     def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
         """The reply; its evidence are the picked sentences, those that it rests on first."""
         reply = Reply.kept(services, state["reply"])
-        picked = from_spans(services, plain(state, "picked"))
+        picked = from_spans(services, state.get("picked", []))
         held = [chunk.id for chunk in _chunks_of(services, state.get("looked", []), picked)]
         coverage = ledger(services, retrieved=held, skipped=state.get("looked", []))
         if reply.abstained:
             return reply.to_answer(question, (), coverage)
-        said = reply.text if question.choices is None else f"{question.text} {reply.text}"
-        pointers = point(question.text, said, picked, most=len(picked))
+        pointers = point(question.text, reply.said(question), picked, most=len(picked))
         named = {sentence for sentence, _ in pointers}
         pointers += [(sentence, []) for sentence in picked if sentence not in named]
-        documents = {sentence.document: services.shelf.document(sentence.document) for sentence in picked}
-        return reply.to_answer(question, cut(pointers, documents), coverage)
+        return reply.to_answer(question, cut_all(services, pointers), coverage)
 
     def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
         """An answer from the sentences that were picked so far."""
@@ -200,8 +197,7 @@ class RetrieveThenReason(Workflow):
         for sentence in from_spans(services, state.get("picked", [])):
             queries.append(Question(f"{question.text} {_text(services, sentence)}"))
         ranked = [find_chunks(services.shelf, query, self.index, self.k) for query in queries]
-        turns = [chunk for place in zip_longest(*ranked) for chunk in place if chunk is not None]
-        candidates = list(dict.fromkeys(turns))[: self.k]
+        candidates = take_turns(ranked, self.k)
         looked = list(dict.fromkeys([*state.get("looked", []), *candidates]))
         hop = state.get("hop", 0) + 1
         services.emit(Event("find", hop, self.hops, "hops"))
@@ -243,7 +239,7 @@ class RetrieveThenReason(Workflow):
         texts = [_text(services, sentence) for sentence in among]
         if not among:
             return []
-        asked = question.text if question.choices is None else " ".join([question.text, *question.choices])
+        asked = question.with_choices
         if "logits" not in services.model.capabilities:
             shown = WHICH_SENTENCE.format(sentences=numbered(texts), question=asked, known=_known(services, picked))
             options = [str(number) for number in range(len(among) + 1)]
@@ -281,7 +277,7 @@ class RetrieveThenReason(Workflow):
     def _answer(self, state: State, runtime: Runtime[Services]) -> State:
         services, question, stated = runtime.context, Question.of(state), state["stated"]
         if question.choices is None and (not state["picked"] or stated < self.abstain_below):
-            return {"reply": Reply(NOT_STATED, round(1 - stated, 4), abstained=True).keep(services)}
+            return {"reply": Reply.refused(stated).keep(services)}
         material = self._material(state, services)
         if state.get("steps"):
             material = REASONED.format(material=material, steps=as_data(services.get(state["steps"])))

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-from readthrough.agents.reading.passages import numbered, unwrap, windows
+from readthrough.agents.reading.passages import numbered, shown, windows
 from readthrough.agents.reading.pointers import point, sentences, words
 from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
@@ -66,9 +66,9 @@ def extract(services: Services, batch: Sequence[Sequence[int]], written_tokens: 
     if that is the first one, what is whole of its facts counts. So they are fewer each time, and this ends.
     """
     texts = [services.chunks(window) for window in batch]
-    shown = (numbered(prose(services, chunk) for chunk in chunks) for chunks in texts)
+    prompts = (numbered(shown(chunks, services.shelf.documents)) for chunks in texts)
     sizes = map(len, texts)
-    replies = services.complete([ask_for_facts(*each, written_tokens) for each in zip(shown, sizes, strict=True)])
+    replies = services.complete([ask_for_facts(*each, written_tokens) for each in zip(prompts, sizes, strict=True)])
     made: list[tuple[str, Extract]] = []
     left: list[list[int]] = []
     dropped = 0
@@ -83,12 +83,6 @@ def extract(services: Services, batch: Sequence[Sequence[int]], written_tokens: 
     cut = sum(reply.finish == "length" for reply in replies)
     services.decide("extraction", facts=sum(len(each.facts) for _, each in made), dropped=dropped, cut=cut)
     return left
-
-
-def prose(services: Services, chunk: Chunk) -> str:
-    """A chunk's text without the line breaks of its page; code as it stands."""
-    code = any(entry.id == chunk.document and entry.kind == "code" for entry in services.shelf.documents)
-    return chunk.text.strip("\n") if code else unwrap(chunk.text)
 
 
 def _placed(said: Sequence[Said], chunks: Sequence[Chunk]) -> list[Fact]:
