@@ -22,7 +22,7 @@ from benchmarks.results import FOLDER, write_results
 from examples.demo import write_books
 from readthrough import catalogue
 from readthrough.errors import PromptTooLongError
-from readthrough.evaluation.verifying import verify
+from readthrough.evaluation.verifying import verified
 from readthrough.models.open import open_model
 
 BOOKS = ("JUDGES", "RUTH", "SAMUEL_1")
@@ -55,10 +55,9 @@ def read(path: Path, workflow: str, model: Any, question: str, home: Path) -> di
     with rt.read(path, model=model, home=home) as book:
         try:
             expected = book.estimate(question, workflow=workflow)
-            answer = book.ask(question, workflow=workflow).to_dict()
+            answer = verified(book.ask(question, workflow=workflow), book)
         except PromptTooLongError as error:
             return {"does_not_fit": str(error)}
-        verify(answer, book)
         nodes: dict[str, dict[str, float]] = defaultdict(lambda: {"steps": 0, "seconds": 0.0, "calls": 0, "written": 0})
         for step in book.runs.steps(answer["run"]):
             node = nodes[step.node]

@@ -33,6 +33,16 @@ def run_apart(test_file: str, code: str, folder: Path, *, interpret: bool) -> No
     assert done.returncode == 0, done.stderr
 
 
+def run_interpreted(file: str, test: str) -> None:
+    """Run tests of `file` whose names contain `test` under Triton's interpreter, which must be on before the import."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "-k", test]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
 def compile_kernel(kernel: Any, arguments: Mapping[str, Any], constants: Mapping[str, Any]) -> None:
     """Compile a kernel to machine code. Raises Triton's error where it does not compile.
 

@@ -210,7 +210,7 @@ def judge(flags: JudgeFlags) -> None:
         screen.table([["", "right, by the judge", "score", "answers", "strength"], *map(_standing, rows)])
     if swapped is not None:
         screen.say(f"the judge changed its mind with the order in {swapped:.0%} of the comparisons; these are ties")
-    _write(results, folder, flags, screen)
+    _write_pages(results, folder, screen)
 
 
 def _standing(row: Standing) -> list[str]:
@@ -272,10 +272,9 @@ def _print_scores(rows: Sequence[dict[str, Any]], screen: Screen) -> None:
         screen.table(table)
 
 
-def _write(results: Sequence[Result], folder: Path, flags: Common, screen: Screen) -> list[Path]:
-    """Write the report, and the results where they are wanted."""
+def _write_pages(results: Sequence[Result], folder: Path, screen: Screen) -> list[Path]:
+    """Write the report."""
     from readthrough.evaluation.reports import html, markdown
-    from readthrough.evaluation.store import write_json_lines
     from readthrough.memory.database import guard
 
     paths = [folder / f"{REPORT}.md", folder / f"{REPORT}.html"]
@@ -283,10 +282,18 @@ def _write(results: Sequence[Result], folder: Path, flags: Common, screen: Scree
         with guard(path, "report"):
             path.write_text(page(list(results)), encoding="utf-8", errors="backslashreplace")
         screen.say(f"wrote {path}")
-    if (jsonl := getattr(flags, "jsonl", None)) is not None:
-        write_json_lines(results, jsonl)
-        screen.say(f"wrote {jsonl}")
-    if getattr(flags, "open", False):
+    return paths
+
+
+def _write(results: Sequence[Result], folder: Path, flags: RunFlags | ReportFlags, screen: Screen) -> list[Path]:
+    """Write the report, and the results where they are wanted; open it where that is wanted."""
+    from readthrough.evaluation.store import write_json_lines
+
+    paths = _write_pages(results, folder, screen)
+    if flags.jsonl is not None:
+        write_json_lines(results, flags.jsonl)
+        screen.say(f"wrote {flags.jsonl}")
+    if flags.open:
         import webbrowser
 
         webbrowser.open(paths[1].resolve().as_uri())

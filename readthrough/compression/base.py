@@ -59,6 +59,10 @@ class AttentionPattern(ABC):
             A choice for Hkv or H heads, over blocks of `BLOCK_TOKENS`.
         """
 
+    def applies(self, past_tokens: int) -> bool:
+        """Whether queries behind so many tokens attend by the pattern, and not densely."""
+        return past_tokens >= self.dense_below_tokens
+
     def attend(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, layer: int, scale: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,7 +75,7 @@ class AttentionPattern(ABC):
             layer: the number of the layer, from 0.
             scale: what the scores are multiplied with.
         """
-        if k.shape[1] - q.shape[1] < self.dense_below_tokens or layer < self.dense_layers:
+        if not self.applies(k.shape[1] - q.shape[1]) or layer < self.dense_layers:
             return attend(q, k, v, causal=True, scale=scale)
         choice = self.choose(q, k, scale=scale)
         found = attend_blocks(q, k, v, choice.blocks, block_tokens=BLOCK_TOKENS, scale=scale)
@@ -95,3 +99,15 @@ def at_least(part: AttentionPattern, **least: float) -> None:
     for name, value in least.items():
         if getattr(part, name) < value:
             raise ValueError(f"{name} must be at least {value:g}, got {getattr(part, name)}")
+
+
+def ratios(part: AttentionPattern, *names: str) -> None:
+    """Refuse options that are no share of something; None is none to look at.
+
+    Raises:
+        ValueError: one is not above 0 and at most 1; the message names it.
+    """
+    for name in names:
+        value = getattr(part, name)
+        if value is not None and not 0 < value <= 1:
+            raise ValueError(f"{name} must be above 0 and at most 1, got {value}")

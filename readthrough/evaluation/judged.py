@@ -5,11 +5,12 @@ A choice is right or wrong, and so is a refusal: of these nobody is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 from readthrough.errors import UsageError
 from readthrough.evaluation.base import UNANSWERABLE
@@ -41,6 +42,7 @@ class Standing:
 
 
 OnEvent = Callable[[Event], None]
+T = TypeVar("T")
 Pair = tuple[Result, Result]
 
 
@@ -60,16 +62,13 @@ def grade(folder: Path, judge: Judge, on_event: OnEvent | None = None) -> dict[s
         found = {result.key: known[result.key] for result in results if result.key in known}
         found |= {result.key: right for result in results if (right := _settled(result)) is not None}
         left = [result for result in results if result.key not in found]
-        for start in range(0, len(left), BATCH):
-            _tell(on_event, start, len(left))
-            those = left[start : start + BATCH]
+        for those in _batches(left, on_event):
             given = judge.grade([_case(result) for result in those])
             new = {result.key: each.probability for result, each in zip(those, given, strict=True)}
             store.keep_grades(name, new)
             found |= new
         # A failed answer is asked for again under the same key: nothing is kept of it.
         store.keep_grades(name, {result.key: found[result.key] for result in results if result.answer is not None})
-        _tell(on_event, len(left), len(left))
         return found
     finally:
         store.close()
@@ -132,14 +131,11 @@ def _preferences(
             clear = 0.5 + (first - second) / 2
             found[one.key, other.key] = Preference(clear, clear)
     left = [(one, other) for one, other in pairs if (one.key, other.key) not in found]
-    for start in range(0, len(left), BATCH):
-        _tell(on_event, start, len(left))
-        those = left[start : start + BATCH]
+    for those in _batches(left, on_event):
         given = judge.compare([(_case(one), _case(other)) for one, other in those])
         new = {(one.key, other.key): each for (one, other), each in zip(those, given, strict=True)}
         store.keep_preferences(name, {both: (each.shown_first, each.shown_second) for both, each in new.items()})
         found |= new
-    _tell(on_event, len(left), len(left))
     return found
 
 
@@ -156,6 +152,14 @@ def _settled(result: Result) -> float | None:
 
 def _case(result: Result) -> Case:
     return Case(result.question, "" if result.answer is None else str(result.answer["answer"]), result.answers)
+
+
+def _batches(left: Sequence[T], on_event: OnEvent | None) -> Iterator[Sequence[T]]:
+    """What is left to judge, so much at a time, told as progress."""
+    for start in range(0, len(left), BATCH):
+        _tell(on_event, start, len(left))
+        yield left[start : start + BATCH]
+    _tell(on_event, len(left), len(left))
 
 
 def _tell(on_event: OnEvent | None, done: int, total: int) -> None:

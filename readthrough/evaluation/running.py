@@ -29,7 +29,7 @@ from readthrough.evaluation.peak import watch_memory
 from readthrough.evaluation.store import Result, Store
 from readthrough.evaluation.systems import System, answer_key, made_by
 from readthrough.evaluation.texts import Texts
-from readthrough.evaluation.verifying import verify
+from readthrough.evaluation.verifying import verified
 from readthrough.models.base import ModelBackend
 from readthrough.models.open import backend_of
 from readthrough.opening import Models
@@ -256,14 +256,9 @@ class _Run:
         peak = watch_memory() if self._grid.parallel == 1 else None
         started = time.perf_counter()
         answer, error = _tried(
-            lambda: book.ask(example.question, example.choices, spec, limits=self._grid.limits).to_dict()
+            lambda: verified(book.ask(example.question, example.choices, spec, limits=self._grid.limits), book)
         )
-        seconds = time.perf_counter() - started
-        if answer is not None:
-            given = answer
-            _, error = _tried(lambda: verify(given, book))
-            answer = None if error else given
-        result = self._result(job, answer, error, seconds, reading_seconds)
+        result = self._result(job, answer, error, time.perf_counter() - started, reading_seconds)
         return replace(result, memory_bytes=peak() if peak else None)
 
     def _result(

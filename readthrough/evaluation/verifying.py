@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from readthrough.api import Book
 from readthrough.errors import InvalidAnswerError
+from readthrough.types import Answer
 
 
-def verify(answer: Mapping[str, Any], book: Book) -> None:
-    """Check an Answer (its JSON form) against the texts that it is about.
+def verified(given: Answer, book: Book) -> dict[str, Any]:
+    """An Answer in its JSON form, checked against the texts that it is about.
 
     Raises:
         InvalidAnswerError: a quote does not stand where it is said to, or the coverage does not sum to the tokens.
     """
-    ids = {entry.path: entry.id for entry in book.documents}
+    answer, ids = given.to_dict(), {entry.path: entry.id for entry in book.documents}
     for item in answer["evidence"]:
         if item["document"] not in ids:
             raise InvalidAnswerError(f"a quote from a document that was not read: {item['document']}")
@@ -24,3 +24,4 @@ def verify(answer: Mapping[str, Any], book: Book) -> None:
     coverage = dict(answer["coverage"])
     if coverage.pop("tokens") != sum(coverage.values()):
         raise InvalidAnswerError(f"the coverage does not sum to its tokens: {answer['coverage']}")
+    return answer

@@ -12,7 +12,7 @@ from readthrough.compression.base import BLOCK_TOKENS, AttentionPattern
 from readthrough.kernels.attention import reference
 from readthrough.kernels.block_sparse import count_blocks
 from readthrough.spec import build
-from tests.attention_samples import BUDGET, explicit, inputs
+from tests.kernel_samples import BUDGET, explicit, inputs
 
 NAMES = catalogue.names("patterns")
 SPARSE: dict[str, dict[str, Any]] = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -15,7 +13,8 @@ from readthrough.kernels.attention import attend
 from readthrough.kernels.block_sparse import BlockSelection, attend_blocks, attend_columns, count_blocks, cpu, reference
 from readthrough.kernels.block_sparse.table import KeyTable
 from readthrough.kernels.merge import merge_lse
-from tests.attention_samples import check, explicit, inputs, run_interpreted
+from tests.kernel_samples import check, explicit, inputs, poison_memory
+from tests.triton_samples import needs_triton, run_interpreted
 
 GROUPS = [(1, 1), (3, 4), (2, 7), (5, 1)]
 """Key heads, and query heads to each."""
@@ -27,17 +26,9 @@ CASES = [(*length, heads) for length in LENGTHS for heads in GROUPS if length[1]
 
 
 @pytest.fixture(autouse=True)
-def nan_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whoever reads memory that was not written gets NaN."""
-    for name in ("empty", "empty_like"):
-        make = getattr(torch, name)
-
-        def poisoned(*a: object, make: object = make, **kw: object) -> torch.Tensor:
-            tensor = make(*a, **kw)  # type: ignore[operator]
-            return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
-
-        monkeypatch.setattr(torch, name, poisoned)
-    yield
+def nan_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads memory that was not written finds out."""
+    poison_memory(monkeypatch)
 
 
 def some_blocks(heads: int, queries: int, keys: int, block_tokens: int, share: float = 0.4) -> BlockSelection:
@@ -243,7 +234,7 @@ def triton_case(case: tuple[int, int, tuple[int, int], int, int, int], dtype: to
         check(found, explicit(qkv, seen), dtype)
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+@needs_triton
 def test_triton_under_its_interpreter() -> None:
     run_interpreted("tests/reference/test_block_sparse.py", "test_interpreted")
 

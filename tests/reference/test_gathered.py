@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 
 import pytest
 import torch
 
 from readthrough.kernels.gathered import attend_gathered, attend_pages, attend_split, cpu, reference
-from tests.attention_samples import check, explicit, inputs, run_interpreted
+from tests.kernel_samples import check, explicit, inputs
+from tests.triton_samples import needs_triton, run_interpreted
 
 GROUPS = [(1, 1), (3, 4), (2, 7), (5, 1)]
 """Key heads, and query heads to each."""
@@ -150,7 +150,7 @@ def triton_case(case: tuple[int, int, tuple[int, int], int, int], dtype: torch.d
         check(found, explicit([q, k, v], seen_items(numbers, lengths, q, k.shape[1], page)), dtype)
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+@needs_triton
 def test_triton_under_its_interpreter() -> None:
     run_interpreted("tests/reference/test_gathered.py", "test_interpreted")
 

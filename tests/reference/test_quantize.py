@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from readthrough.kernels.quantize import Packed, Scheme, pack, packing, reference, unpack
+from tests.kernel_samples import poison_memory
 from tests.triton_samples import compile_kernel, needs_triton, run_apart
 
 SCHEMES = [
@@ -30,16 +30,9 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
 @pytest.fixture(autouse=True)
-def nan_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whoever reads memory that was not written gets NaN, or 255 for bytes."""
-    make = torch.empty
-
-    def poisoned(*a: object, **kw: object) -> torch.Tensor:
-        made = make(*a, **kw)
-        return made.fill_(float("nan") if made.is_floating_point() else 255)
-
-    monkeypatch.setattr(torch, "empty", poisoned)
-    yield
+def nan_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads memory that was not written finds out."""
+    poison_memory(monkeypatch)
 
 
 def outliers(tokens: int, dtype: torch.dtype, heads: int = 3, width: int = 64, seed: int = 0) -> torch.Tensor:

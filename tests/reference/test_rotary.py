@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from readthrough.kernels import rotary
 from readthrough.kernels.rotary import reference
+from tests.kernel_samples import poison_memory
 from tests.triton_samples import compile_kernel, needs_triton, run_apart
 
 BUDGET = {torch.float64: 1e-9, torch.float32: 2e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -20,12 +20,9 @@ LAYOUTS = [(64, 64, False), (64, 64, True), (80, 32, False), (80, 32, True), (10
 
 
 @pytest.fixture(autouse=True)
-def nan_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whoever reads memory that was not written gets NaN."""
-    for name in ("empty", "empty_like"):
-        make = getattr(torch, name)
-        monkeypatch.setattr(torch, name, lambda *a, make=make, **kw: make(*a, **kw).fill_(float("nan")))
-    yield
+def nan_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads memory that was not written finds out."""
+    poison_memory(monkeypatch)
 
 
 def keys(tokens: int, width: int, dtype: torch.dtype, heads: int = 3) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,8 @@ from hypothesis import strategies as st
 
 from readthrough.kernels import scores
 from readthrough.kernels.scores import reference
+from tests.kernel_samples import inputs as qkv
+from tests.kernel_samples import poison_memory
 from tests.triton_samples import compile_kernel, needs_triton, run_apart
 
 GROUPS = [(1, 1), (3, 4), (2, 7)]
@@ -23,18 +24,13 @@ BUDGET = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
 
 
 @pytest.fixture(autouse=True)
-def nan_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whoever reads memory that was not written gets NaN."""
-    for name in ("empty", "empty_like"):
-        make = getattr(torch, name)
-        monkeypatch.setattr(torch, name, lambda *a, make=make, **kw: make(*a, **kw).fill_(float("nan")))
-    yield
+def nan_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads memory that was not written finds out."""
+    poison_memory(monkeypatch)
 
 
 def inputs(queries: int, keys: int, heads: tuple[int, int], dtype: torch.dtype, width: int = 64) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(queries * 7 + keys)
-    shapes = [(heads[0] * heads[1], queries, width), (heads[0], keys, width)]
-    return [torch.randn(*shape, generator=generator).to(dtype) for shape in shapes]
+    return qkv(queries, keys, heads, dtype, width)[:2]
 
 
 def close(found: torch.Tensor, expected: torch.Tensor, budget: float) -> None:

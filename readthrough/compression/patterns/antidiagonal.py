@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from readthrough.compression.base import BLOCK_TOKENS, AttentionPattern, Choice, at_least
+from readthrough.compression.base import BLOCK_TOKENS, AttentionPattern, Choice, at_least, ratios
 from readthrough.kernels.block_sparse import BlockSelection
 from readthrough.kernels.scores import antidiagonal_scores, mass_blocks
 
@@ -37,8 +37,7 @@ class Antidiagonal(AttentionPattern):
         at_least(self, stride=1)
         if BLOCK_TOKENS % self.stride:
             raise ValueError(f"stride must divide {BLOCK_TOKENS}, got {self.stride}")
-        if not 0 < self.mass_ratio <= 1:
-            raise ValueError(f"mass_ratio must be above 0 and at most 1, got {self.mass_ratio}")
+        ratios(self, "mass_ratio")
 
     def choose(self, q: torch.Tensor, k: torch.Tensor, *, scale: float) -> Choice:
         """By the mass of antidiagonals."""

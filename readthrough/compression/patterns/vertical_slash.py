@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from readthrough.compression.base import BLOCK_TOKENS, AttentionPattern, Choice, at_least
+from readthrough.compression.base import BLOCK_TOKENS, AttentionPattern, Choice, at_least, ratios
 from readthrough.kernels.block_sparse import BlockSelection, count_blocks
 from readthrough.kernels.scores import slash_blocks, slash_mass, window_mass
 
@@ -39,8 +39,7 @@ class VerticalSlash(AttentionPattern):
 
     def __post_init__(self) -> None:
         at_least(self, vertical_tokens=0, slash_tokens=1, window_tokens=1)
-        if self.budget_ratio is not None and not 0 < self.budget_ratio <= 1:
-            raise ValueError(f"budget_ratio must be above 0 and at most 1, got {self.budget_ratio}")
+        ratios(self, "budget_ratio")
 
     def choose(self, q: torch.Tensor, k: torch.Tensor, *, scale: float) -> Choice:
         """By the attention of the last queries."""

@@ -83,7 +83,7 @@ class Batch:
 def _is_long(segment: Segment, pattern: AttentionPattern) -> bool:
     """Whether a segment lies behind the tokens that are dense in any case."""
     held = segment.sequence.length if segment.sequence else 0
-    return segment.end - segment.start > NEWEST_TOKENS and held >= pattern.dense_below_tokens
+    return segment.end - segment.start > NEWEST_TOKENS and pattern.applies(held)
 
 
 def _rows(segments: list[Segment]) -> slice | torch.Tensor:

@@ -173,7 +173,7 @@ class Engine:
 
     def _is_sparse(self, at: int) -> bool:
         """Whether the queries from `at` on attend by the pattern."""
-        return self.pattern is not None and at >= self.pattern.dense_below_tokens
+        return self.pattern is not None and self.pattern.applies(at)
 
     def _whole_pieces(self, length: int) -> int:
         """The last place up to `length` where a prompt may be cut."""

@@ -31,7 +31,7 @@ class PackedLinear(nn.Module):
 def pack_linears(model: nn.Module) -> int:
     """Pack the linear layers of a model that computes in bf16 on a processor; returns how many.
 
-    None where oneDNN is not there, or the processor has no bf16. Weights that a layer shares with the embedding are
+    0 where oneDNN is not there, or the processor has no bf16. Weights that a layer shares with the embedding are
     there twice from then on.
     """
     packed = 0

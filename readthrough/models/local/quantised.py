@@ -10,6 +10,7 @@ the tokens of a reply behind its first one are not. docs/log.md has what all thi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -52,85 +53,95 @@ class WeightForm:
     decoding: bool = False
 
 
-class Int8Linear(nn.Module):
-    """A linear layer of int8 weights with a scale for each output: `[..., in]` to `[..., out]`."""
+class QuantisedLinear(nn.Module, ABC):
+    """A linear layer of quantised weights: `[..., in]` to `[..., out]`. The bias is kept in `bias_dtype`."""
 
-    codes: torch.Tensor
-    scales: torch.Tensor
     bias: torch.Tensor | None
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, bias_dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        weight = linear.weight.data
-        self.register_buffer("codes", torch.empty_like(weight, dtype=torch.int8), persistent=False)
-        self.register_buffer("scales", weight.new_empty(len(weight)), persistent=False)
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.data, persistent=False)
-        for rows in _chunks(weight):
-            self.codes[rows], self.scales[rows] = quantise_int8(weight[rows])
+        bias = None if linear.bias is None else linear.bias.data.to(bias_dtype or linear.bias.dtype)
+        self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The layer's output in the dtype of `x`."""
-        out: torch.Tensor = torch.ops.aten._weight_int8pack_mm(_rows(x), self.codes, self.scales)
-        return (out if self.bias is None else out.add_(self.bias)).view(*x.shape[:-1], -1)
+        out = self.multiply(x.reshape(-1, x.shape[-1]).contiguous())
+        return (out if self.bias is None else out.add_(self.bias)).to(x.dtype).view(*x.shape[:-1], -1)
+
+    @abstractmethod
+    def multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows `[n, in]` times the weights, `[n, out]`, in memory of its own."""
 
 
-class Int8InputsLinear(nn.Module):
-    """A linear layer of int8 weights whose inputs are rounded to int8 too, a scale a row: for processors with AMX.
+class Int8Linear(QuantisedLinear):
+    """A layer of int8 weights with a scale for each output."""
+
+    codes: torch.Tensor
+    scales: torch.Tensor
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear)
+        weight = linear.weight.data
+        self.register_buffer("codes", torch.empty_like(weight, dtype=torch.int8), persistent=False)
+        self.register_buffer("scales", weight.new_empty(len(weight)), persistent=False)
+        for rows in _chunks(weight):
+            self.codes[rows], self.scales[rows] = quantise_int8(weight[rows])
+
+    def multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        """By torch's weight-only kernel."""
+        out: torch.Tensor = torch.ops.aten._weight_int8pack_mm(rows, self.codes, self.scales)
+        return out
+
+
+class Int8InputsLinear(QuantisedLinear):
+    """A layer of int8 weights whose inputs are rounded to int8 too, a scale a row: for processors with AMX.
 
     As fast at sixteen rows as at one, where the layers above and below compute sixteen times as much. The sums are
     of integers, and exact.
     """
 
-    bias: torch.Tensor | None
-
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
+        super().__init__(linear, bias_dtype=torch.float32)
         weight = linear.weight.data
         codes, scales = torch.empty_like(weight, dtype=torch.int8), torch.empty(len(weight))
         for rows in _chunks(weight):
             codes[rows], scales[rows] = quantise_int8(weight[rows].float())
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.data.float(), persistent=False)
         self._packed = torch.ops.onednn.qlinear_prepack(codes, None)
         self._scales, self._zeros = scales, torch.zeros(len(weight), dtype=torch.int64)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The layer's output in the dtype of `x`."""
-        rows = _rows(x)
+    def multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        """By oneDNN's kernel for int8 on both sides, in fp32."""
         scales = rows.abs().amax(-1, keepdim=True).float().div_(127).clamp_min_(torch.finfo(torch.float32).tiny)
         codes = (rows.float() / scales).round_().to(torch.int8)
         if len(codes) < AMX_ROWS_MIN:
             codes = nn.functional.pad(codes, (0, 0, 0, AMX_ROWS_MIN - len(codes)))
         weights = (self._packed, self._scales, self._zeros)
         multiply = torch.ops.onednn.qlinear_pointwise
-        out = multiply(codes, 1.0, 0, *weights, None, 1.0, 0, torch.float32, "none", [], "")[: len(rows)] * scales
-        found: torch.Tensor = (out if self.bias is None else out.add_(self.bias)).to(x.dtype)
-        return found.view(*x.shape[:-1], -1)
+        out: torch.Tensor = multiply(codes, 1.0, 0, *weights, None, 1.0, 0, torch.float32, "none", [], "")
+        return out[: len(rows)] * scales
 
 
-class Int4Linear(nn.Module):
-    """A linear layer of 4-bit weights with a scale and a zero for `INT4_GROUP` inputs: 5 bits a weight in bf16."""
+class Int4Linear(QuantisedLinear):
+    """A layer of 4-bit weights with a scale and a zero for `INT4_GROUP` inputs: 5 bits a weight in bf16."""
 
     packed: torch.Tensor
     scales_zeros: torch.Tensor
-    bias: torch.Tensor | None
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
+        super().__init__(linear)
         weight = linear.weight.data
         outputs, inputs = weight.shape
         self.register_buffer("packed", torch.empty(outputs, inputs // 2, dtype=torch.uint8), persistent=False)
         self.register_buffer("scales_zeros", weight.new_empty(inputs // INT4_GROUP, outputs, 2), persistent=False)
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.data, persistent=False)
         for rows in _chunks(weight):
             codes, scales, zeros = quantise_int4(weight[rows])
             self.packed[rows] = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
             self.scales_zeros[:, rows] = torch.stack([scales, zeros], -1).transpose(0, 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The layer's output in the dtype of `x`."""
-        multiply = torch.ops.aten._weight_int4pack_mm_for_cpu
-        out: torch.Tensor = multiply(_rows(x), self.packed, INT4_GROUP, self.scales_zeros)
-        return (out if self.bias is None else out.add_(self.bias)).view(*x.shape[:-1], -1)
+    def multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        """By torch's 4-bit kernel."""
+        out: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, INT4_GROUP, self.scales_zeros)
+        return out
 
 
 class TwoFormsLinear(nn.Module):
@@ -144,9 +155,6 @@ class TwoFormsLinear(nn.Module):
         """The layer's output in the dtype of `x`."""
         out: torch.Tensor = (self.quantised if self._form.decoding else self.full)(x)
         return out
-
-
-QuantisedLinear = Int8Linear | Int8InputsLinear | Int4Linear
 
 
 def int8_layer() -> type[Int8Linear] | type[Int8InputsLinear]:
@@ -251,10 +259,6 @@ def _fits_int4(linear: nn.Linear) -> bool:
 def _chunks(weight: torch.Tensor) -> Iterator[slice]:
     rows = max(1, CHUNK_WEIGHTS // weight.shape[1] // PACK_ROWS) * PACK_ROWS
     return (slice(start, start + rows) for start in range(0, len(weight), rows))
-
-
-def _rows(x: torch.Tensor) -> torch.Tensor:
-    return x.reshape(-1, x.shape[-1]).contiguous()
 
 
 def _not_zero(scales: torch.Tensor) -> torch.Tensor:

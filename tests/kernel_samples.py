@@ -1,12 +1,8 @@
-"""Inputs for the tests of sparse attention, attention by its definition, and how a test runs the Triton kernels."""
+"""What tests of kernels share: inputs, attention by its definition, and memory that tells who reads it unwritten."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import pytest
 import torch
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -43,11 +39,15 @@ def check(found: Pair, expected: Pair, dtype: torch.dtype) -> None:
     torch.testing.assert_close(lse.double(), expected[1], atol=BUDGET[dtype], rtol=0)
 
 
-def run_interpreted(file: str, test: str) -> None:
-    """Run tests of `file` whose names contain `test` under Triton's interpreter, which must be on before the import."""
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file, "-k", test]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
-    assert done.returncode == 0, done.stdout
-    assert "passed" in done.stdout
-    assert "skipped" not in done.stdout
+def poison_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads memory that was not written gets NaN, or 255 for bytes."""
+    for name in ("empty", "empty_like"):
+        make = getattr(torch, name)
+
+        def poisoned(*a: object, make: object = make, **kw: object) -> torch.Tensor:
+            tensor: torch.Tensor = make(*a, **kw)  # type: ignore[operator]
+            if tensor.is_floating_point():
+                return tensor.fill_(float("nan"))
+            return tensor.fill_(255) if tensor.dtype == torch.uint8 else tensor
+
+        monkeypatch.setattr(torch, name, poisoned)
