@@ -112,8 +112,6 @@ def results_in(folder: Path) -> list[Result]:
 
 
 def _judged(result: Result, grades: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    if result.answer is None:
-        return {f"right by {judge}": 0.0 for judge in grades}
     return {f"right by {judge}": given[result.key] for judge, given in grades.items() if result.key in given}
 
 

@@ -67,8 +67,7 @@ def grade(folder: Path, judge: Judge, on_event: OnEvent | None = None) -> dict[s
             new = {result.key: each.probability for result, each in zip(those, given, strict=True)}
             store.keep_grades(name, new)
             found |= new
-        # A failed answer is asked for again under the same key: nothing is kept of it.
-        store.keep_grades(name, {result.key: found[result.key] for result in results if result.answer is not None})
+        store.keep_grades(name, found)
         return found
     finally:
         store.close()

@@ -211,19 +211,23 @@ class Store:
 
     def plan(self, keys: Sequence[str]) -> None:
         """Note what else the latest run is to answer, in order."""
-        with self._guard():
+        with self._guard(), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             run = self._db.execute("SELECT max(number) FROM runs").fetchone()[0]
             done = self._db.execute("SELECT count(*) FROM run_results WHERE run = ?", (run,)).fetchone()[0]
             rows = [(run, place, key) for place, key in enumerate(keys, done)]
             self._db.executemany("INSERT INTO run_results VALUES (?, ?, ?)", rows)
-            self._db.execute("COMMIT")
 
     def write(self, result: Result) -> None:
-        """Keep a result, in place of one of the same key."""
+        """Keep a result, in place of one of the same key; what a judge said of another answer is dropped."""
         values = asdict(result)
         row = [values[name] if name in _PLAIN else _json(values[name]) for name in _COLUMNS]
-        with self._guard():
+        other = "EXISTS (SELECT * FROM results WHERE key = :key AND (answer != :answer OR answers != :answers))"
+        judged = {"key": result.key, "answer": _json(result.answer), "answers": _json(result.answers)}
+        with self._guard(), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(f"DELETE FROM grades WHERE key = :key AND {other}", judged)
+            self._db.execute(f"DELETE FROM preferences WHERE (one = :key OR other = :key) AND {other}", judged)
             self._db.execute(f"INSERT OR REPLACE INTO results VALUES ({', '.join('?' * len(row))})", row)
 
     def find(self, keys: Sequence[str]) -> dict[str, Result]:

@@ -57,9 +57,6 @@ def test_what_is_clear_is_not_asked(tmp_path: Path) -> None:
     assert grade(tmp_path, Judge(model)) == found and len(model.calls) == 2
     said = [each.scores.get(f"right by {model.identity}") for each in results_in(tmp_path)]
     assert said == [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, None]
-    # The failed answer is asked for again under its key: what was said of its failure does not stay.
-    keep(tmp_path, [*results[:5], result("q6", answer="Ann"), results[6]])
-    assert grade(tmp_path, Judge(model))[results[5].key] == 1.0
 
 
 def test_a_judge_that_fails_loses_no_verdict(tmp_path: Path) -> None:
@@ -94,6 +91,26 @@ def test_systems_are_ranked_and_preferences_kept(tmp_path: Path) -> None:
         ("map-reduce", 4, 0.0),
     ]
     assert [row.strength for row in rows] == list(ranking.strengths.values())
+
+
+def test_an_answer_that_is_given_anew_is_judged_anew(tmp_path: Path) -> None:
+    silent, other = failed("q1"), result("q1", "full-context", answer="Tom")
+    keep(tmp_path, [silent, other])
+    model = prefers_ann()
+    assert grade(tmp_path, Judge(model))[silent.key] == 0.0
+    assert rank(tmp_path, Judge(model)).wins["full-context", "retrieve"] == 1
+    # It is asked for again under its key.
+    again = result("q1", answer="Ann")
+    assert again.key == silent.key
+    keep(tmp_path, [again, other])
+    assert grade(tmp_path, Judge(model))[silent.key] == 1.0
+    assert rank(tmp_path, Judge(model)).wins["retrieve", "full-context"] == 1
+    # The same answer once more: nothing is judged again.
+    calls = len(model.calls)
+    keep(tmp_path, [again, other])
+    grade(tmp_path, Judge(model))
+    rank(tmp_path, Judge(model))
+    assert len(model.calls) == calls
 
 
 def test_a_ranking_needs_two_systems(tmp_path: Path) -> None:
