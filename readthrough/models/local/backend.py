@@ -85,7 +85,7 @@ class LocalModel(ModelBackend):
         self._loaded = loaded
         self._lock = threading.RLock()
         self._prompts = Prompts(loaded.tokenizer)
-        self._engine = Engine(loaded, self.forward_tokens, self.kept_bytes, self.on_event, self._plan.select)
+        self._engine = Engine(loaded, self.forward_tokens, self.kept_bytes, self.on_event, self._plan)
         limits = Limits(self.running_replies, self.running_bytes, draft_rows(self.weights), self.draft_tokens)
         self._writer = Writer(self._engine, limits)
         self._grammar_tokenizer = cache(lambda: grammar_tokenizer(loaded.tokenizer, loaded.vocabulary))

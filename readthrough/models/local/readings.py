@@ -90,11 +90,13 @@ class Readings:
         return None, 0
 
     def add(self, tokens: Tokens, sequence: Sequence) -> bool:
-        """Store a sequence; whether it is stored now. What a reading has already is not stored again.
+        """Store a sequence; whether it is stored now. What a reading has already is not, nor what is compressed.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full; nothing is left behind.
         """
+        if sequence.compressed is not None:
+            return False
         tokens = tokens[: sequence.length]
         self._look()
         held = self._longest(tokens)
@@ -214,7 +216,7 @@ def _tensors(tokens: Tokens, sequence: Sequence) -> dict[str, torch.Tensor]:
     """What a file holds. Lengths are rounded up to whole pages, as buffers in memory are."""
     tensors = {"tokens": torch.from_numpy(tokens.astype(np.int32))}
     pages = -(-len(tokens) // ROUND_TOKENS) * ROUND_TOKENS
-    for layer in range(len(sequence.blocks()[0].keys)):
+    for layer in range(sequence.layers):
         for name, tensor in zip(("keys", "values"), sequence.gather(layer), strict=True):
             whole = tensor.new_zeros(tensor.shape[0], pages, tensor.shape[2], device="cpu")
             whole[:, : len(tokens)] = tensor[:, : len(tokens)]
