@@ -53,6 +53,9 @@ PARTS: dict[str, dict[str, str]] = {
         "snapkv": "readthrough.compression.policies.snapkv:SnapKV",
         "kvzip": "readthrough.compression.policies.kvzip:KVzip",
     },
+    "selectors": {
+        "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
+    },
     "positions": {
         "linear": "readthrough.compression.positions.scaled:Linear",
         "ntk": "readthrough.compression.positions.scaled:NTK",

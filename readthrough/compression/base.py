@@ -176,6 +176,46 @@ class KVPolicy(ABC):
 
 
 @dataclass(frozen=True)
+class PageSelector(ABC):
+    """Which pages of the KV a token of a reply attends to; `name` is its name in the catalogue.
+
+    A selector is a frozen dataclass: its fields are its options. Every token chooses for itself, so that drafts change
+    nothing. The latest pages are always read.
+
+    Attributes:
+        page_tokens: the width of a page.
+        dense_layers: so many first layers read everything.
+        latest_pages: how many whole pages before a token's own are not chosen among, but read.
+        dense_below_tokens: where fewer tokens are held everything is read.
+    """
+
+    name: ClassVar[str]
+    page_tokens: int
+    dense_layers: int
+    latest_pages: ClassVar[int] = 2
+
+    dense_below_tokens: int = field(default=4096, kw_only=True)
+
+    def applies(self, held_tokens: int) -> bool:
+        """Whether pages are chosen where so many tokens are held."""
+        return held_tokens >= self.dense_below_tokens
+
+    @abstractmethod
+    def choose(self, q: torch.Tensor, low: torch.Tensor, high: torch.Tensor, *, scale: float) -> torch.Tensor:
+        """The pages that are read.
+
+        Args:
+            q: queries `[H, 1, D]` of one token, rotated.
+            low: the least values of each channel of the keys of every page, `[Hkv, pages, D]`, at least one page.
+            high: the greatest values, likewise.
+            scale: what the scores are multiplied with.
+
+        Returns:
+            Numbers of pages `[Hkv, n]`, ascending.
+        """
+
+
+@dataclass(frozen=True)
 class Positions(ABC):
     """Which positions tokens have; `name` is its name in the catalogue. Its fields are its options."""
 
@@ -207,7 +247,7 @@ def blocks_of(tokens: int) -> int:
     return -(-tokens // BLOCK_TOKENS)
 
 
-def at_least(part: AttentionPattern | KVPolicy, **least: float) -> None:
+def at_least(part: AttentionPattern | KVPolicy | PageSelector, **least: float) -> None:
     """Refuse options that are below their least value.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from readthrough.catalogue import unknown
-from readthrough.compression.base import AttentionPattern, KVPolicy, Positions
+from readthrough.compression.base import AttentionPattern, KVPolicy, PageSelector, Positions
 from readthrough.compression.store import FULL, Store
 from readthrough.errors import ConfigError
 from readthrough.spec import build
@@ -17,6 +17,7 @@ DENSE = "dense"
 
 KEYS = {
     "select": ("patterns", DENSE),
+    "decode": ("selectors", DENSE),
     "keep": ("policies", "all"),
     "store": ("", "full"),
     "positions": ("positions", "trained"),
@@ -30,22 +31,24 @@ class Plan:
 
     Attributes:
         select: which keys long prompts attend to; None for all.
+        decode: which pages of keys the tokens of a reply attend to; None for all.
         keep: which tokens' KV stays in the cache; None for all.
         store: how it is stored.
         positions: which positions tokens have; None for those that the model was trained with.
     """
 
     select: AttentionPattern | None = None
+    decode: PageSelector | None = None
     keep: KVPolicy | None = None
     store: Store = FULL
     positions: Positions | None = None
 
     @classmethod
     def of(cls, spec: object) -> Plan:
-        """The plan of a spec: None or `dense`, or `{select: PATTERN, keep: POLICY, store: FORM, positions: SCHEME}`.
+        """The plan of a spec: None or `dense`, or `{select: PATTERN, decode: SELECTOR, keep: POLICY, ...}`.
 
-        Each of them is a name or `{name: {option: value}}`: patterns, policies and positions of the catalogue, forms
-        of `readthrough.compression.store`. What is left out is `dense`, `all`, `full` and `trained`.
+        Each of them is a name or `{name: {option: value}}`: parts of the catalogue, and of `store` forms of
+        `readthrough.compression.store`. What is left out is `dense`, `all`, `full` or `trained`.
 
         Raises:
             ConfigError: it is none of these, or an option is wrong; the message names it.
@@ -67,11 +70,8 @@ class Plan:
     @property
     def name(self) -> str:
         """The plan in a few words, as answers and reports name it: `dense`, `select=antidiagonal(stride=16, ...)`."""
-        parts = [
-            f"{key}={part.name}({_options(part)})"
-            for key, part in (("select", self.select), ("keep", self.keep), ("positions", self.positions))
-            if part is not None
-        ]
+        named = {"select": self.select, "decode": self.decode, "keep": self.keep, "positions": self.positions}
+        parts = [f"{key}={part.name}({_options(part)})" for key, part in named.items() if part is not None]
         if self.store != FULL:
             parts.append(f"store={self.store.form}({_options(self.store, 'form')})")
         return " ".join(parts) or DENSE
@@ -95,5 +95,5 @@ class Plan:
         return window if self.store == FULL else max(window, self.store.window_tokens)
 
 
-def _options(part: AttentionPattern | KVPolicy | Positions | Store, but: str = "") -> str:
+def _options(part: AttentionPattern | KVPolicy | PageSelector | Positions | Store, but: str = "") -> str:
     return ", ".join(f"{name}={value}" for name, value in asdict(part).items() if name != but)

@@ -18,11 +18,12 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from readthrough.compression.base import AttentionPattern
+from readthrough.compression.base import AttentionPattern, PageSelector
 from readthrough.errors import ModelError
 from readthrough.kernels.attention import NEWEST_TOKENS, TILE_TOKENS, attend, attend_newest, attend_window
 from readthrough.kernels.merge import merge_lse
 from readthrough.models.local.cache import Block, CompressedBlock, Sequence
+from readthrough.models.local.paging import attend_chosen
 
 ATTENTION = "readthrough"
 """The name to give as `attn_implementation`."""
@@ -32,13 +33,15 @@ ATTENTION = "readthrough"
 class Segment:
     """The new tokens of one sequence in a forward pass: rows `start` to `end` of the packed input.
 
-    `sequence` is None for tokens whose KV nobody will read again. `sparse`: they attend by the batch's pattern.
+    `sequence` is None for tokens whose KV nobody will read again. `sparse`: they attend by the batch's pattern;
+    `paged`: to the pages that the batch's selector chooses.
     """
 
     sequence: Sequence | None
     start: int
     end: int
     sparse: bool = False
+    paged: bool = False
 
     @property
     def rows(self) -> slice:
@@ -62,18 +65,24 @@ Watch = Callable[[int, torch.Tensor, torch.Tensor], None]
 class Batch:
     """What one forward pass computes.
 
-    `pattern` says what long prompts attend to; None is everything. `watch` is told the queries `[H, T, D]` of each
-    layer and their log-sum-exps `[H, T]`.
+    `pattern` says what long prompts attend to, `selector` what the tokens of replies do; None is everything. `watch` is
+    told the queries `[H, T, D]` of each layer and their log-sum-exps `[H, T]`.
     """
 
     segments: list[Segment]
     parts: list[SharedPart]
     pattern: AttentionPattern | None = None
+    selector: PageSelector | None = None
     watch: Watch | None = None
     layers_seen: set[int] = field(default_factory=set)
 
     @classmethod
-    def pack(cls, pieces: Iterable[tuple[Sequence | None, int]], pattern: AttentionPattern | None = None) -> Batch:
+    def pack(
+        cls,
+        pieces: Iterable[tuple[Sequence | None, int]],
+        pattern: AttentionPattern | None = None,
+        selector: PageSelector | None = None,
+    ) -> Batch:
         """Lay the next `tokens` tokens of each sequence back to back."""
         segments: list[Segment] = []
         readers: dict[tuple[int, int], tuple[Block | CompressedBlock, list[Segment]]] = {}
@@ -82,12 +91,13 @@ class Batch:
             segment = Segment(sequence, start, start + tokens)
             segments.append(segment)
             segment.sparse = pattern is not None and _is_long(segment, pattern)
+            segment.paged = selector is not None and sequence is not None and selector.applies(sequence.length)
             for block, length in sequence.parts if sequence else ():
-                if segment.sparse and isinstance(block, Block):
-                    continue  # the pattern chooses among its keys
+                if (segment.sparse or segment.paged) and isinstance(block, Block):
+                    continue  # read apart, where it is chosen what of it is read
                 readers.setdefault((id(block), length), (block, []))[1].append(segment)
         parts = [SharedPart(block, length, _rows(who)) for (_, length), (block, who) in readers.items()]
-        return cls(segments, parts, pattern)
+        return cls(segments, parts, pattern, selector)
 
 
 def _is_long(segment: Segment, pattern: AttentionPattern) -> bool:
@@ -152,7 +162,10 @@ def _dense(batch: Batch, layer: int, qkv: tuple[torch.Tensor, ...], out: torch.T
     for segment in batch.segments:
         rows = segment.rows
         own = (q[:, rows], k[:, rows], v[:, rows])
-        if segment.sparse and batch.pattern is not None:
+        if segment.paged and batch.selector is not None and segment.sequence is not None:
+            segment.sequence.append(layer, *own[1:])
+            out[:, rows], lse[:, rows] = attend_chosen(batch.selector, segment.sequence, layer, own[0], scale)
+        elif segment.sparse and batch.pattern is not None:
             out[:, rows], lse[:, rows] = _sparse(segment, layer, own, batch.pattern, scale)
         else:
             out[:, rows], lse[:, rows] = _own(segment, layer, own, scale)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from readthrough.compression.base import BLOCK_TOKENS
 from readthrough.compression.plan import Plan
+from readthrough.models.local.cache import ROUND_TOKENS
 
 
 class Cuts:
@@ -36,7 +37,10 @@ class Cuts:
 
     def settled(self, length: int) -> int:
         """The last place up to `length` from which a prompt goes on as if it had been computed at once."""
-        return self._last(length) if self.is_sparse(length) else length
+        if self.is_sparse(length):
+            return self._last(length)
+        # pages that a reply chooses among do not begin elsewhere because a prefix was shared
+        return length if self.plan.decode is None else length // ROUND_TOKENS * ROUND_TOKENS
 
     def tokens_to_next(self, at: int, end: int) -> int:
         """How many tokens there are from `at` to the next place where a prompt of `end` tokens is cut."""

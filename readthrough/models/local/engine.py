@@ -102,6 +102,11 @@ class Engine:
         # A mask that is four-dimensional already is passed through by transformers: none is built.
         self._no_mask = torch.empty(1, 1, 0, 0, device=self.device)
 
+    @property
+    def keeps_replies(self) -> bool:
+        """Whether a reply's KV is what a prompt's pass would have computed: only then is it kept for later calls."""
+        return self.loaded.form.kind == "full" and self.plan.decode is None and self.plan.moment != "prompt"
+
     def run(self, jobs: Seq[Job]) -> None:
         """Compute every job, prefixes that jobs share once. Sequences are kept for later calls."""
         self._find_kept(jobs)
@@ -243,7 +248,8 @@ class Engine:
             # One row takes other matrix kernels than several and rounds differently: an idle second row keeps a
             # greedy reply the same whether it is written alone, beside others, or with drafts. It costs nothing.
             alone = batch
-            batch, tokens = Batch.pack([(alone.segments[0].sequence, 1), (None, 1)]), [tokens[0], tokens[0]]
+            pieces = [(alone.segments[0].sequence, 1), (None, 1)]
+            batch, tokens = Batch.pack(pieces, alone.pattern, alone.selector), [tokens[0], tokens[0]]
             batch.watch = alone.watch
         ids = torch.from_numpy(np.concatenate(tokens)).to(self.device)[None]
         positions = torch.from_numpy(np.concatenate([_positions(segment) for segment in batch.segments]))

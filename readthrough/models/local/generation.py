@@ -78,8 +78,7 @@ class Writer:
             for reply in running:
                 if reply.finish:
                     done += 1
-                    # what is kept is always what a prompt's pass computes, for any question
-                    if self.engine.loaded.form.kind == "full" and self.engine.plan.moment != "prompt":
+                    if self.engine.keeps_replies:
                         self.engine.kept.add(reply.seen.tokens, reply.job.sequence)
                     self.engine.on_event(Event("decode", done, len(replies), "replies"))
             running = [reply for reply in running if not reply.finish]
@@ -110,7 +109,8 @@ class Writer:
     def _step(self, running: Seq[Reply]) -> None:
         drafts = [self._draft(reply, len(running)) for reply in running]
         pieces = [np.append(reply.seen.tokens[-1:], draft) for reply, draft in zip(running, drafts, strict=True)]
-        batch = Batch.pack((reply.job.sequence, len(piece)) for reply, piece in zip(running, pieces, strict=True))
+        laid = ((reply.job.sequence, len(piece)) for reply, piece in zip(running, pieces, strict=True))
+        batch = Batch.pack(laid, selector=self.engine.plan.decode)
         logits = self.engine.forward(batch, pieces, np.arange(batch.segments[-1].end), decoding=True)
         for reply, draft, segment in zip(running, drafts, batch.segments, strict=True):
             used = self._accept(reply, logits[segment.rows], draft.tolist())

@@ -13,6 +13,7 @@ from collections.abc import Sequence as Seq
 import torch
 
 from readthrough.kernels.attention import attend
+from readthrough.kernels.scores import page_bounds
 from readthrough.models.local.cache.compressed import CompressedBlock, KeptKV
 from readthrough.models.local.cache.numbers import GROWTH_RATIO, ROUND_TOKENS
 
@@ -38,6 +39,7 @@ class Block:
         self.shared = 0
         self.reserve_tokens = reserve_tokens
         self.nbytes = 0
+        self._bounds: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Put keys and values `[Hkv, n, D]` of `layer` behind the committed tokens."""
@@ -57,6 +59,25 @@ class Block:
         `length` may go up to the next multiple of `ROUND_TOKENS`: what was never written reads as zeros.
         """
         return self.keys[layer][:, :length], self.values[layer][:, :length]
+
+    def bounds(self, layer: int, pages: int, page_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The least and greatest values of each channel of the keys in the first whole pages, `[Hkv, pages, D]` each.
+
+        They are kept: every page is looked at once, all pages of a block being equally wide.
+        """
+        low, high = self._bounds.get(layer, (None, None))
+        known = 0 if low is None or high is None else low.shape[1]
+        if known < pages:
+            new = page_bounds(self.keys[layer][:, known * page_tokens : pages * page_tokens], page_tokens)
+            low, high = (x if old is None else torch.cat([old, x], 1) for old, x in zip((low, high), new, strict=True))
+            self._bounds[layer] = (low, high)
+            self.nbytes += sum(x.nbytes for x in new)
+        return low[:, :pages], high[:, :pages]  # type: ignore[index]
+
+    def forget_bounds(self) -> None:
+        """What `bounds` found no longer holds: other tokens will be written there."""
+        self.nbytes -= sum(x.nbytes for pair in self._bounds.values() for x in pair)
+        self._bounds.clear()
 
     def attend(self, layer: int, tokens: int, q: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Attention of queries `[H, Tq, D]` behind the block over its first `tokens` tokens: output and log-sum-exp."""
@@ -192,6 +213,7 @@ class Sequence:
         own = length - self._parts_tokens
         if own >= self.tail.shared:
             self.tail.length = own
+            self.tail.forget_bounds()
             return
         other = self.fork(length)
         self.parts, self.tail, self._parts_tokens = other.parts, other.tail, other._parts_tokens
