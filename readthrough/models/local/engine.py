@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,10 +19,16 @@ from readthrough.models.local.cache import Sequence
 from readthrough.models.local.loading import Loaded
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
+from readthrough.models.local.readings import Readings
 from readthrough.types import Event
 
 LOGITS_BYTES = 512 << 20
 """The most bytes of logits that one pass makes."""
+
+STORED_TOKENS_MIN = 2048
+"""A job that computed so many tokens is stored on disk, where readings are: it read a text, and prompts begin with the
+text. So a text is written once, and no question about it is. Passages that were searched for are fewer, and will hardly
+stand together again; a processor takes 1% to 5% of the time that it computed such a job to write it."""
 
 Take = Callable[[int, torch.Tensor], None]
 
@@ -62,6 +70,7 @@ class Engine:
 
     Attributes:
         kept: the sequences of earlier calls.
+        readings: those on disk; None where nothing is kept there.
         token_bytes: the KV of one token.
     """
 
@@ -78,6 +87,7 @@ class Engine:
         self.device = loaded.device
         self.forward_tokens = forward_tokens
         self.kept = KeptSequences(kept_bytes)
+        self.readings: Readings | None = None
         self.on_event = on_event or (lambda event: None)
         self.pattern = pattern
         width = self.model.dtype.itemsize
@@ -93,6 +103,23 @@ class Engine:
         # A mask that is four-dimensional already is passed through by transformers: none is built.
         self._no_mask = torch.empty(1, 1, 0, 0, device=self.device)
 
+    def keep_on_disk(self, root: Path, limit_bytes: int) -> None:
+        """Keep texts that are read below the folder `root` too, with at most `limit_bytes`: see `Readings`."""
+        attended = f"{self.pattern} in pieces of {self._piece_tokens}" if self.pattern else "dense"
+        weights = (self.loaded.fingerprint, str(self.model.dtype), self.loaded.form.kind)
+        made_by = "\n".join([*weights, self.device.type, attended, torch.__version__])
+        with self._disk():
+            self.readings = Readings(root, made_by, limit_bytes, self.device)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """An error of the disk inside is said, once: from then on nothing is looked for or stored there."""
+        try:
+            yield
+        except OSError as error:
+            self.readings = None
+            self.on_event(Event("warning", 0, note=f"what is read is not kept on disk: {error}"))
+
     def run(self, jobs: Seq[Job]) -> None:
         """Compute every job, prefixes that jobs share once. Sequences are kept for later calls."""
         self._find_kept(jobs)
@@ -103,10 +130,17 @@ class Engine:
         self.advance(jobs)
         for job in jobs:
             self.kept.add(job.tokens, job.sequence)
+            if self.readings is not None and len(job.tokens) - job.cached_tokens >= STORED_TOKENS_MIN:
+                with self._disk():
+                    self.readings.add(job.tokens, job.sequence)
 
     def _find_kept(self, jobs: Seq[Job]) -> None:
         for job in jobs:
             kept, length = self.kept.match(job.tokens, job.first_row)
+            if self.readings is not None:
+                with self._disk():
+                    reading, further = self.readings.match(job.tokens, job.first_row, length)
+                    kept, length = (reading, further) if reading else (kept, length)
             length = self._whole_pieces(length)
             job.sequence = (kept or job.sequence).fork(length, reserve_tokens=len(job.tokens) - length)
 
