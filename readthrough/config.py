@@ -60,7 +60,8 @@ class Settings(BaseModel):
 
     def to_keep(self) -> dict[str, Any]:
         """What must be set again to open the same texts and model later, as plain values; never a key or password."""
-        kept = self.model_dump(mode="json", exclude={"workflow", "home", "size_limit_bytes", "readings_bytes"}, exclude_none=True)
+        left_out = {"workflow", "home", "size_limit_bytes", "readings_bytes"}
+        kept = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         return {name: _without_secrets(value) for name, value in kept.items()}
 
     @field_validator("home", mode="after")

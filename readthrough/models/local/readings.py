@@ -200,18 +200,18 @@ def _header(tokens: Tokens, sequence: Sequence) -> tuple[bytes, int]:
     return len(text).to_bytes(8, "little") + text, 8 + len(text) + end
 
 
-def _data(tokens: Tokens, sequence: Sequence) -> Iterator[np.ndarray]:
+def _data(tokens: Tokens, sequence: Sequence) -> Iterator[memoryview]:
     """What follows the header, but for the checksum; a layer at a time, so that there is no second copy of it all."""
     count = len(tokens)
     for layer in range(len(sequence.blocks()[0].keys)):
         for tensor in sequence.gather(layer):
             whole = tensor.new_zeros(tensor.shape[0], -(-count // ROUND_TOKENS) * ROUND_TOKENS, tensor.shape[2])
             whole[:, :count] = tensor[:, :count]
-            yield whole.cpu().view(torch.uint8).numpy()
-    yield tokens.astype(np.int32)
+            yield whole.cpu().view(torch.uint8).numpy().data
+    yield tokens.astype(np.int32).data
 
 
-def _write(path: Path, header: bytes, data: Iterator[np.ndarray]) -> None:
+def _write(path: Path, header: bytes, data: Iterator[memoryview]) -> None:
     crc = zlib.crc32(header)
     with path.open("wb") as file:
         file.write(header)
@@ -223,8 +223,8 @@ def _write(path: Path, header: bytes, data: Iterator[np.ndarray]) -> None:
 
 def _is_whole(path: Path) -> bool:
     """Whether a file is as it was written."""
-    data = np.memmap(path, mode="r")
-    return zlib.crc32(data[:-_CRC_BYTES]) == int.from_bytes(data[-_CRC_BYTES:].tobytes(), "little")
+    data = np.memmap(path, mode="r").data
+    return zlib.crc32(data[:-_CRC_BYTES]) == int.from_bytes(data[-_CRC_BYTES:], "little")
 
 
 def _tokens_of(path: Path) -> Tokens | None:
