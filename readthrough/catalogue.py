@@ -48,6 +48,11 @@ PARTS: dict[str, dict[str, str]] = {
         "block-topk": "readthrough.compression.patterns.block_topk:BlockTopK",
         "antidiagonal": "readthrough.compression.patterns.antidiagonal:Antidiagonal",
     },
+    "policies": {
+        "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",
+        "snapkv": "readthrough.compression.policies.snapkv:SnapKV",
+        "kvzip": "readthrough.compression.policies.kvzip:KVzip",
+    },
     "workflows": {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
         "memory-agent": "readthrough.agents.workflows.memory_agent:MemoryAgent",

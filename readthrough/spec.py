@@ -67,12 +67,21 @@ def build(
     what = point.removesuffix("s")
     name, values = split(spec, what)
     part = find(point, name)
+    usual = {option: value for option, value in (defaults or {}).items() if option in options_of(part)}
+    return make(part, f"{what} {name!r}", {**usual, **values, **(options or {})}, name)
+
+
+def make(part: Any, what: str, values: Mapping[str, Any], name: str) -> Any:
+    """A part of a class with its options set; messages call it `what`, and its options `name.option`.
+
+    Raises:
+        UnknownNameError: it has no such option; the message names the nearest.
+        OptionError: an option's value does not fit.
+    """
     known = options_of(part)
-    usual = {option: value for option, value in (defaults or {}).items() if option in known}
-    values = {**usual, **values, **(options or {})}
     for option in values:
         if option not in known:
-            raise unknown(f"option of {what} {name!r}", option, known)
+            raise unknown(f"option of {what}", option, known)
     try:
         return TypeAdapter(part).validate_python(values)
     except ValidationError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -85,12 +86,107 @@ class AttentionPattern(ABC):
         return merge_lse([found, attend_columns(q, k, v, columns, block_tokens=BLOCK_TOKENS, scale=scale)])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerKV:
+    """What a policy sees of one layer: the tokens that are not compressed yet.
+
+    Attributes:
+        keys: `[Hkv, T, D]`, rotated.
+        values: `[Hkv, T, D]`.
+        first_token: the number of the first of them in the sequence.
+        queries: of the latest tokens, `[H, W, D]`, rotated; None unless the policy asks for them.
+        mass: what a probe found, `[Hkv, n]` (see `Probe`); None without one.
+        scale: what attention scores are multiplied with.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    first_token: int
+    scale: float
+    queries: torch.Tensor | None = None
+    mass: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Tokens that are read behind a text to see what they attend to; their own KV is dropped again.
+
+    They are an instruction, in the user's turn, the beginning of the model's turn, and the tokens that may be dropped
+    once more: the mass of one of these is the most attention that any of the probe's queries pays to it.
+
+    Attributes:
+        first: the instruction behind the first tokens of a text.
+        further: the instruction behind later ones; it is followed by the last `carried_tokens` before them.
+        carried_tokens: see `further`.
+    """
+
+    first: str
+    further: str
+    carried_tokens: int
+
+
+@dataclass(frozen=True)
+class KVPolicy(ABC):
+    """Which tokens' KV stays in the cache; `name` is its name in the catalogue.
+
+    A policy is a frozen dataclass: its fields are its options. It is asked whenever a prompt has been read up to the
+    end of a piece (the engine cuts all prompts at the same places), or when a prompt has been read to its end; what
+    it does not choose is gone for all that follows.
+
+    Attributes:
+        ragged: whether heads may keep different numbers of tokens.
+        probe: what it wants to have read behind each piece.
+        window_tokens: so many of the latest tokens are not asked about: they stay.
+    """
+
+    name: ClassVar[str]
+    ragged: ClassVar[bool] = False
+    probe: ClassVar[Probe | None] = None
+
+    window_tokens: int = field(default=0, kw_only=True)
+
+    @property
+    def moment(self) -> Literal["piece", "prompt"]:
+        """When it is asked."""
+        return "piece"
+
+    @property
+    def query_tokens(self) -> int:
+        """Of how many latest tokens it wants the queries."""
+        return 0
+
+    @property
+    def renumbers(self) -> bool:
+        """Whether positions count what is kept."""
+        return False
+
+    @abstractmethod
+    def choose(self, layers: Sequence[LayerKV], tokens: int, multiple: int) -> list[list[torch.Tensor]]:
+        """What stays.
+
+        Args:
+            layers: what there is in each layer.
+            tokens: how many of these tokens, the first ones, are to be chosen from; the others stay.
+            multiple: heads can keep numbers of tokens that are multiples of this only.
+
+        Returns:
+            For each layer and key head the numbers of the tokens in `layers` that it keeps, ascending; equally many
+            for all heads of a layer unless the policy is ragged.
+        """
+
+
+def top_tokens(scores: torch.Tensor, count: int) -> list[torch.Tensor]:
+    """The `count` tokens of the highest scores `[Hkv, T]`, ascending, of each head; the earlier ones where equal."""
+    order = scores.sort(stable=True, dim=-1, descending=True).indices[:, :count]
+    return list(order.sort(-1).values)
+
+
 def blocks_of(tokens: int) -> int:
     """How many blocks so many tokens take."""
     return -(-tokens // BLOCK_TOKENS)
 
 
-def at_least(part: AttentionPattern, **least: float) -> None:
+def at_least(part: AttentionPattern | KVPolicy, **least: float) -> None:
     """Refuse options that are below their least value.
 
     Raises:
@@ -101,7 +197,7 @@ def at_least(part: AttentionPattern, **least: float) -> None:
             raise ValueError(f"{name} must be at least {value:g}, got {getattr(part, name)}")
 
 
-def ratios(part: AttentionPattern, *names: str) -> None:
+def ratios(part: AttentionPattern | KVPolicy, *names: str) -> None:
     """Refuse options that are no share of something; None is none to look at.
 
     Raises:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Literal
 
 from readthrough.catalogue import unknown
-from readthrough.compression.base import AttentionPattern
+from readthrough.compression.base import AttentionPattern, KVPolicy
+from readthrough.compression.store import FULL, Store
 from readthrough.errors import ConfigError
 from readthrough.spec import build
 
 DENSE = "dense"
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -19,35 +22,67 @@ class Plan:
 
     Attributes:
         select: which keys long prompts attend to; None for all.
+        keep: which tokens' KV stays in the cache; None for all.
+        store: how it is stored.
     """
 
     select: AttentionPattern | None = None
+    keep: KVPolicy | None = None
+    store: Store = FULL
 
     @classmethod
     def of(cls, spec: object) -> Plan:
-        """The plan of a spec: None or `dense`, or `{select: PATTERN}`, a pattern's name or `{name: {option: value}}`.
+        """The plan of a spec: None or `dense`, or `{select: PATTERN, keep: POLICY, store: FORM}`.
+
+        Each of them is a name or `{name: {option: value}}`: patterns and policies of the catalogue, forms of
+        `readthrough.compression.store`. What is left out is `dense`, `all` and `full`.
 
         Raises:
             ConfigError: it is none of these, or an option is wrong; the message names it.
-            UnknownNameError: there is no such key or pattern; the message names the nearest.
+            UnknownNameError: there is no such key or part; the message names the nearest.
         """
         if spec is None or spec == DENSE:
             return cls()
         if isinstance(spec, Plan):
             return spec
         if not isinstance(spec, Mapping):
-            raise ConfigError(f"plan: expected {DENSE!r} or {{select: ...}}, not {spec!r:.80}")
+            raise ConfigError(f"plan: expected {DENSE!r} or {{select: ..., keep: ..., store: ...}}, not {spec!r:.80}")
         known = [each.name for each in fields(cls)]
         for key in spec:
             if key not in known:
                 raise unknown("key of a plan", str(key), known)
-        select = spec.get("select")
-        return cls(None if select in (None, DENSE) else build("patterns", select))
+        select, keep = spec.get("select"), spec.get("keep")
+        return cls(
+            None if select in (None, DENSE) else build("patterns", select),
+            None if keep in (None, ALL) else build("policies", keep),
+            Store.of(spec.get("store")),
+        )
 
     @property
     def name(self) -> str:
         """The plan in a few words, as answers and reports name it: `dense`, `select=antidiagonal(stride=16, ...)`."""
-        if self.select is None:
-            return DENSE
-        options = ", ".join(f"{name}={value}" for name, value in asdict(self.select).items())
-        return f"select={self.select.name}({options})"
+        parts = [
+            f"{key}={part.name}({_options(part)})"
+            for key, part in (("select", self.select), ("keep", self.keep))
+            if part is not None
+        ]
+        if self.store != FULL:
+            parts.append(f"store={self.store.form}({_options(self.store, 'form')})")
+        return " ".join(parts) or DENSE
+
+    @property
+    def moment(self) -> Literal["piece", "prompt"] | None:
+        """When KV is compressed: at the end of each piece of a prompt, or at the end of a prompt; None for never."""
+        if self.keep is not None:
+            return self.keep.moment
+        return None if self.store == FULL else "piece"
+
+    @property
+    def window_tokens(self) -> int:
+        """So many of the latest tokens stay as they are when KV is compressed."""
+        window = 0 if self.keep is None else self.keep.window_tokens
+        return window if self.store == FULL else max(window, self.store.window_tokens)
+
+
+def _options(part: AttentionPattern | KVPolicy | Store, but: str = "") -> str:
+    return ", ".join(f"{name}={value}" for name, value in asdict(part).items() if name != but)

@@ -149,6 +149,19 @@ def test_window_mass_is_pooled_apart_from_the_window() -> None:
             assert abs(found[at] - reduce(near)) < 1e-12
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("queries", "keys", "heads"), [(1, 1, (1, 1)), (63, 100, (3, 4)), (400, 1000, (2, 7))])
+def test_attention_peaks(queries: int, keys: int, heads: tuple[int, int], dtype: torch.dtype) -> None:
+    q, k = inputs(queries, keys, heads, dtype)
+    others = inputs(5, 77, heads, dtype)[1]
+    exact = reference.attention_peaks(q.double(), k.double(), others.double(), scale=0.3)
+    seen = torch.cat([k, others], 1).double().repeat_interleave(heads[1], 0)
+    lse = (q.double() @ seen.transpose(1, 2) * 0.3).logsumexp(-1)
+    found = scores.attention_peaks(q, k, lse if dtype == torch.float64 else lse.float(), scale=0.3)
+    worst = ((found.double() - exact) / exact).abs().max()
+    assert worst <= {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 3e-2}[dtype]
+
+
 def test_slashes_and_their_blocks() -> None:
     for queries, tokens in [(1, 1), (50, 333), (333, 333), (200, 1000)]:
         q, k = inputs(queries, tokens, (2, 3), torch.float64)

@@ -16,6 +16,7 @@ from readthrough.kernels.scores.select import mass_blocks, slash_blocks, top_blo
 
 __all__ = [
     "antidiagonal_scores",
+    "attention_peaks",
     "bound_scores",
     "key_norms",
     "mass_blocks",
@@ -200,6 +201,26 @@ def window_mass(
     pool = torch.nn.functional.avg_pool1d if pooling == "average" else torch.nn.functional.max_pool1d
     parts = [part for part in (found[:, :past], found[:, past:]) if part.shape[1]]
     return torch.cat([pool(part, pool_tokens, 1, pool_tokens // 2) for part in parts], 1)
+
+
+def attention_peaks(q: torch.Tensor, k: torch.Tensor, lse: torch.Tensor, *, scale: float) -> torch.Tensor:
+    """The largest share of its attention that any query pays to each key: KVzip (arXiv 2505.23416), equation 2.
+
+    Args:
+        q: queries `[H, Tq, D]`, all of which see all of the keys.
+        k: some of the keys that they see, `[Hkv, Tk, D]`.
+        lse: the log-sum-exp of the scaled scores of all keys that they see, `[H, Tq]`.
+        scale: what the scores are multiplied with, positive.
+
+    Returns:
+        Shares `[Hkv, Tk]` from 0 to 1, over the queries of a group's heads.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    if q.shape[-1] != k.shape[-1] or q.shape[0] % k.shape[0] or lse.shape != q.shape[:2] or not lse.numel():
+        raise ValueError(f"shapes do not fit: q {tuple(q.shape)}, k {tuple(k.shape)}, lse {tuple(lse.shape)}")
+    return mass.attention_peaks(q, k, lse, scale=scale)
 
 
 def slash_mass(q_last: torch.Tensor, k: torch.Tensor, *, scale: float) -> torch.Tensor:

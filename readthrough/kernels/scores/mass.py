@@ -48,6 +48,27 @@ def slash_mass(q_last: torch.Tensor, k: torch.Tensor, *, scale: float) -> torch.
     return mass
 
 
+def attention_peaks(q: torch.Tensor, k: torch.Tensor, lse: torch.Tensor, *, scale: float) -> torch.Tensor:
+    """The largest share `[Hkv, Tk]` of any query's attention, the log-sum-exps of which are known.
+
+    The largest share has the largest score less its query's log-sum-exp: that difference is one matrix product, the
+    log-sum-exp being two more channels (its rounding to the dtype, and the rest), and no other exponential is needed.
+    """
+    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
+    norms = -lse.to(wide) / scale
+    near = norms.to(q.dtype)
+    ends = torch.stack([near, (norms - near.to(wide)).to(q.dtype)], -1)
+    rows = torch.unflatten(torch.cat([q, ends], -1), 0, (k.shape[0], -1)).flatten(1, 2)
+    keys = torch.cat([k, k.new_ones(*k.shape[:2], 2)], -1).transpose(1, 2)
+    peaks = torch.full(k.shape[:2], -torch.inf, dtype=wide, device=k.device)
+    step = max(1, CHUNK_SCORES // k.shape[1])
+    for head, found in enumerate(peaks):
+        for start in range(0, rows.shape[1], step):
+            scores = rows[head, start : start + step] @ keys[head]
+            torch.maximum(found, scores.amax(0).to(wide), out=found)
+    return (peaks * scale).exp_().clamp_(max=1)
+
+
 def _nothing(q_last: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     wide = torch.float64 if q_last.dtype == torch.float64 else torch.float32
     return torch.zeros(k.shape[:2], dtype=wide, device=k.device)

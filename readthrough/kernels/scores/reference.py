@@ -57,3 +57,11 @@ def window_mass(q_last: torch.Tensor, k: torch.Tensor, *, scale: float) -> torch
     scores = q_last @ k.repeat_interleave(group, 0).transpose(1, 2) * scale
     seen = torch.ones(scores.shape[1:], dtype=torch.bool, device=k.device).tril(k.shape[1] - window)
     return torch.unflatten(scores.masked_fill(~seen, -torch.inf).softmax(-1), 0, (k.shape[0], group))
+
+
+def attention_peaks(q: torch.Tensor, k: torch.Tensor, others: torch.Tensor, *, scale: float) -> torch.Tensor:
+    """See `kernels.scores.attention_peaks`; `others` are the further keys `[Hkv, n, D]` that all queries see."""
+    group = q.shape[0] // k.shape[0]
+    seen = torch.cat([k, others], 1).repeat_interleave(group, 0)
+    shares = (q @ seen.transpose(1, 2) * scale).softmax(-1)[:, :, : k.shape[1]]
+    return torch.unflatten(shares.amax(1), 0, (k.shape[0], group)).amax(1)

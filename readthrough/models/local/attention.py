@@ -8,7 +8,7 @@ that several sequences share is read once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -22,7 +22,7 @@ from readthrough.compression.base import AttentionPattern
 from readthrough.errors import ModelError
 from readthrough.kernels.attention import NEWEST_TOKENS, TILE_TOKENS, attend, attend_newest, attend_window
 from readthrough.kernels.merge import merge_lse
-from readthrough.models.local.cache import Block, Sequence
+from readthrough.models.local.cache import Block, CompressedBlock, Sequence
 
 ATTENTION = "readthrough"
 """The name to give as `attn_implementation`."""
@@ -50,31 +50,41 @@ class Segment:
 class SharedPart:
     """The first `tokens` tokens of a block, and the packed rows that read them."""
 
-    block: Block
+    block: Block | CompressedBlock
     tokens: int
     rows: slice | torch.Tensor
 
 
+Watch = Callable[[int, torch.Tensor, torch.Tensor], None]
+
+
 @dataclass
 class Batch:
-    """What one forward pass computes. `pattern` says what long prompts attend to; None is everything."""
+    """What one forward pass computes.
+
+    `pattern` says what long prompts attend to; None is everything. `watch` is told the queries `[H, T, D]` of each
+    layer and their log-sum-exps `[H, T]`.
+    """
 
     segments: list[Segment]
     parts: list[SharedPart]
     pattern: AttentionPattern | None = None
+    watch: Watch | None = None
     layers_seen: set[int] = field(default_factory=set)
 
     @classmethod
     def pack(cls, pieces: Iterable[tuple[Sequence | None, int]], pattern: AttentionPattern | None = None) -> Batch:
         """Lay the next `tokens` tokens of each sequence back to back."""
         segments: list[Segment] = []
-        readers: dict[tuple[int, int], tuple[Block, list[Segment]]] = {}
+        readers: dict[tuple[int, int], tuple[Block | CompressedBlock, list[Segment]]] = {}
         for sequence, tokens in pieces:
             start = segments[-1].end if segments else 0
             segment = Segment(sequence, start, start + tokens)
             segments.append(segment)
             segment.sparse = pattern is not None and _is_long(segment, pattern)
-            for block, length in sequence.parts if sequence and not segment.sparse else ():
+            for block, length in sequence.parts if sequence else ():
+                if segment.sparse and isinstance(block, Block):
+                    continue  # the pattern chooses among its keys
                 readers.setdefault((id(block), length), (block, []))[1].append(segment)
         parts = [SharedPart(block, length, _rows(who)) for (_, length), (block, who) in readers.items()]
         return cls(segments, parts, pattern)
@@ -148,9 +158,10 @@ def _dense(batch: Batch, layer: int, qkv: tuple[torch.Tensor, ...], out: torch.T
             out[:, rows], lse[:, rows] = _own(segment, layer, own, scale)
     for part in batch.parts:
         at = part.rows if isinstance(part.rows, slice) else part.rows.to(q.device)
-        keys, values = part.block.read(layer, part.tokens)
-        past = attend(q[:, at], keys, values, causal=False, scale=scale)
+        past = part.block.attend(layer, part.tokens, q[:, at], scale)
         out[:, at], lse[:, at] = merge_lse([(out[:, at], lse[:, at]), past])
+    if batch.watch is not None:
+        batch.watch(layer, q, lse)
 
 
 def _sparse(

@@ -92,7 +92,7 @@ class LocalModel(ModelBackend):
         self._loaded = loaded
         self._lock = threading.RLock()
         self._prompts = Prompts(loaded.tokenizer)
-        self._engine = Engine(loaded, self.forward_tokens, self.kept_bytes, self.on_event, self._plan.select)
+        self._engine = Engine(loaded, self.forward_tokens, self.kept_bytes, self.on_event, self._plan)
         if self.readings is not None and self.readings_bytes and loaded.device.type != "cuda":
             self._engine.keep_on_disk(Path(self.readings).expanduser(), self.readings_bytes)
         limits = Limits(self.running_replies, self.running_bytes, draft_rows(self.weights), self.draft_tokens)

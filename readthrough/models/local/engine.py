@@ -11,16 +11,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from readthrough.compression.base import BLOCK_TOKENS, AttentionPattern
+from readthrough.compression.plan import Plan
 from readthrough.errors import ModelError
 from readthrough.models.deadline import seconds_left
-from readthrough.models.local.attention import Batch, Segment
+from readthrough.models.local.attention import Batch, Segment, Watch
 from readthrough.models.local.cache import Sequence
+from readthrough.models.local.compressing import Compressor
+from readthrough.models.local.cuts import Cuts
 from readthrough.models.local.loading import Loaded
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
 from readthrough.models.local.readings import Readings
 from readthrough.types import Event
+
+DENSE = Plan()
 
 LOGITS_BYTES = 512 << 20
 """The most bytes of logits that one pass makes."""
@@ -44,6 +48,7 @@ class Job:
         sequence: after the run, the KV of all tokens.
         charged_tokens: tokens of shared prefixes that were computed on this job's account.
         cached_tokens: after the run, how many tokens did not have to be computed for this job.
+        queries: of the latest tokens in each layer, `[H, n, D]`, where the plan's policy asks for them.
     """
 
     tokens: Tokens
@@ -52,6 +57,13 @@ class Job:
     sequence: Sequence = field(default_factory=Sequence)
     charged_tokens: int = 0
     cached_tokens: int = 0
+    queries: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def watch(self, layer: int, queries: torch.Tensor, count: int) -> None:
+        """Keep the queries `[H, n, D]` of the latest `count` tokens of a layer."""
+        before = self.queries.get(layer)
+        latest = queries if before is None else torch.cat([before, queries[:, -count:]], 1)
+        self.queries[layer] = latest[:, -count:].clone()
 
 
 def _ignore(offset: int, logits: torch.Tensor) -> None:
@@ -66,7 +78,7 @@ class Engine:
         forward_tokens: the most tokens in one pass; longer prompts take several.
         kept_bytes: how much KV of finished sequences to keep for later calls.
         on_event: hears of progress.
-        pattern: what long prompts attend to; None is everything.
+        plan: how attention is computed and what is kept of it.
 
     Attributes:
         kept: the sequences of earlier calls.
@@ -80,7 +92,7 @@ class Engine:
         forward_tokens: int,
         kept_bytes: int,
         on_event: Callable[[Event], None] | None = None,
-        pattern: AttentionPattern | None = None,
+        plan: Plan = DENSE,
     ) -> None:
         self.loaded = loaded
         self.model = loaded.model
@@ -89,14 +101,13 @@ class Engine:
         self.kept = KeptSequences(kept_bytes)
         self.readings: Readings | None = None
         self.on_event = on_event or (lambda event: None)
-        self.pattern = pattern
+        self.plan = plan
+        self.compressor = Compressor(plan, loaded, self.forward, forward_tokens)
         width = self.model.dtype.itemsize
         self.logits_rows = max(1, LOGITS_BYTES // (loaded.vocabulary * width))
-        # With a pattern a reply depends on which queries are computed together: prompts are cut at the same places
-        # whatever was kept of them, and whatever is computed beside them.
-        self._piece_tokens: int = max(1, min(forward_tokens, self.logits_rows) // BLOCK_TOKENS * BLOCK_TOKENS)
+        self.cuts = Cuts(plan, min(forward_tokens, self.logits_rows))
         config = self.model.config.get_text_config()
-        self._layers = int(config.num_hidden_layers)
+        self._layers = loaded.layers
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.token_bytes: int = 2 * self._layers * heads * head_width * width
@@ -105,9 +116,9 @@ class Engine:
 
     def keep_on_disk(self, root: Path, limit_bytes: int) -> None:
         """Keep texts that are read below the folder `root` too, with at most `limit_bytes`: see `Readings`."""
-        attended = f"{self.pattern} in pieces of {self._piece_tokens}" if self.pattern else "dense"
+        plan = DENSE.name if self.plan == DENSE else f"{self.plan.name} in pieces of {self.cuts.piece_tokens}"
         weights = (self.loaded.fingerprint, str(self.model.dtype), self.loaded.form.kind)
-        made_by = "\n".join([*weights, self.device.type, attended, torch.__version__])
+        made_by = "\n".join([*weights, self.device.type, plan, torch.__version__])
         with self._disk():
             self.readings = Readings(root, made_by, limit_bytes, self.device)
 
@@ -136,24 +147,29 @@ class Engine:
 
     def _find_kept(self, jobs: Seq[Job]) -> None:
         for job in jobs:
-            kept, length = self.kept.match(job.tokens, job.first_row)
+            kept, length = self.kept.match(job.tokens, self._reusable(job))
             if self.readings is not None:
                 with self._disk():
-                    reading, further = self.readings.match(job.tokens, job.first_row, length)
+                    reading, further = self.readings.match(job.tokens, self._reusable(job), length)
                     kept, length = (reading, further) if reading else (kept, length)
-            length = self._whole_pieces(length)
+            length = self.cuts.settled(length)
             job.sequence = (kept or job.sequence).fork(length, reserve_tokens=len(job.tokens) - length)
+
+    def _reusable(self, job: Job) -> int:
+        """How many of a job's first tokens need not be computed for it alone."""
+        policy = self.plan.keep
+        return min(job.first_row, len(job.tokens) - (0 if policy is None else policy.query_tokens))
 
     def _compute_shared(self, jobs: Seq[Job]) -> None:
         """Compute the tree of shared prefixes level by level, and fork each job from its longest one."""
-        shared = shared_prefixes([job.tokens for job in jobs], [job.first_row for job in jobs])
+        shared = shared_prefixes([job.tokens for job in jobs], [self._reusable(job) for job in jobs])
         nodes: list[Job] = []
         levels: dict[int, list[int]] = {}
         depth: list[int] = []
         for index, node in enumerate(shared):
             depth.append(0 if node.parent is None else depth[node.parent] + 1)
             levels.setdefault(depth[index], []).append(index)
-            length = self._whole_pieces(node.length)
+            length = self.cuts.settled(node.length)
             nodes.append(Job(jobs[node.members[0]].tokens[:length], length, _ignore))
         for level in sorted(levels):
             for index in levels[level]:
@@ -167,7 +183,8 @@ class Engine:
         known = [job.sequence for job in members]
         if parent is not None:
             known.append(nodes[parent].sequence)
-        longest = max(known, key=lambda sequence: sequence.length)
+        usable = [sequence for sequence in known if sequence.floor <= len(node.tokens)]
+        longest = max(usable, key=lambda sequence: sequence.length, default=Sequence())
         length = min(longest.length, len(node.tokens))
         node.sequence = longest.fork(length, reserve_tokens=len(node.tokens) - length)
         members[0].charged_tokens += len(node.tokens) - length
@@ -196,38 +213,21 @@ class Engine:
         for job in pending:
             at = job.sequence.length
             silent = max(0, job.first_row - at)
-            whole = self._to_next_cut(at, len(job.tokens))
+            whole = self.cuts.tokens_to_next(at, len(job.tokens))
             take = min(whole, tokens_left, silent + rows_left)
-            if take <= 0 or (take < whole and chosen and self._is_sparse(at)):
+            if take <= 0 or (take < whole and chosen and self.cuts.is_sparse(at)):
                 break
             chosen.append((job, take))
             tokens_left -= take
             rows_left -= max(0, take - silent)
         return chosen
 
-    def _is_sparse(self, at: int) -> bool:
-        """Whether the queries from `at` on attend by the pattern."""
-        return self.pattern is not None and self.pattern.applies(at)
-
-    def _whole_pieces(self, length: int) -> int:
-        """The last place up to `length` where a prompt may be cut."""
-        if self.pattern is None or not self._is_sparse(length):
-            return length
-        dense: int = self.pattern.dense_below_tokens
-        return dense + (length - dense) // self._piece_tokens * self._piece_tokens
-
-    def _to_next_cut(self, at: int, end: int) -> int:
-        """How many tokens there are from `at` to the next place where a prompt of `end` tokens is cut."""
-        if self.pattern is None:
-            return end - at
-        dense = self.pattern.dense_below_tokens
-        cut = dense if at < dense else self._whole_pieces(at) + self._piece_tokens
-        return min(end, cut) - at
-
     def _pass(self, chosen: Seq[tuple[Job, int]]) -> None:
         pieces = [(job.sequence, job.tokens[job.sequence.length : job.sequence.length + take]) for job, take in chosen]
         silent = [max(0, job.first_row - job.sequence.length) for job, _ in chosen]
-        batch = Batch.pack(((sequence, len(tokens)) for sequence, tokens in pieces), self.pattern)
+        batch = Batch.pack(((sequence, len(tokens)) for sequence, tokens in pieces), self.plan.select)
+        if self.plan.keep is not None and (count := self.plan.keep.query_tokens):
+            batch.watch = _query_watch([job for job, _ in chosen], batch, count)
         starts = [segment.start + quiet for segment, quiet in zip(batch.segments, silent, strict=True)]
         rows = np.concatenate(
             [np.arange(start, segment.end) for start, segment in zip(starts, batch.segments, strict=True)]
@@ -240,6 +240,21 @@ class Engine:
                 job.take(job.sequence.length + quiet - job.first_row, logits[offset : offset + count])
                 offset += count
             job.sequence.commit(take)
+            if self.cuts.compresses(job.sequence.length):
+                self._compress(job)
+
+    def _compress(self, job: Job) -> None:
+        """Compress what a job has computed, and keep that: from further on, no other prompt can go on from here."""
+        tokens = job.tokens[: job.sequence.length]
+        self.compressor.compress(tokens, job.sequence, job.queries)
+        if job.sequence.compressed:
+            self.kept.add(tokens, job.sequence.snapshot())
+
+    def compress_prompt(self, job: Job) -> None:
+        """Compress the whole of a job's prompt, where the plan says so. What is kept for other calls stays as it is."""
+        if self.plan.moment == "prompt":
+            job.sequence = job.sequence.fork()
+            self.compressor.compress(job.tokens, job.sequence, job.queries)
 
     def forward(self, batch: Batch, tokens: Seq[Tokens], rows: np.ndarray, decoding: bool = False) -> torch.Tensor:
         """One pass over a packed batch. Nothing is committed: the caller says how many tokens count.
@@ -263,7 +278,9 @@ class Engine:
         if batch.segments[-1].end == 1 and not (decoding and form.whole):
             # One row takes other matrix kernels than several and rounds differently: an idle second row keeps a
             # greedy reply the same whether it is written alone, beside others, or with drafts. It costs nothing.
-            batch, tokens = Batch.pack([(batch.segments[0].sequence, 1), (None, 1)]), [tokens[0], tokens[0]]
+            alone = batch
+            batch, tokens = Batch.pack([(alone.segments[0].sequence, 1), (None, 1)]), [tokens[0], tokens[0]]
+            batch.watch = alone.watch
         ids = torch.from_numpy(np.concatenate(tokens)).to(self.device)[None]
         positions = torch.from_numpy(np.concatenate([_positions(segment) for segment in batch.segments]))
         # At least one row: an empty selection means all of them to transformers.
@@ -290,6 +307,16 @@ class Engine:
         return logits[: len(rows)]
 
 
+def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
+    """Keeps the latest queries of every job."""
+
+    def watch(layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
+        for job, segment in zip(jobs, batch.segments, strict=False):  # an idle row may follow
+            job.watch(layer, q[:, segment.rows], count)
+
+    return watch
+
+
 def _positions(segment: Segment) -> np.ndarray:
-    first = segment.sequence.length if segment.sequence else 0
+    first = segment.sequence.length - segment.sequence.shift_tokens if segment.sequence else 0
     return np.arange(first, first + segment.end - segment.start)

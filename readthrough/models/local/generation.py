@@ -78,7 +78,8 @@ class Writer:
             for reply in running:
                 if reply.finish:
                     done += 1
-                    if self.engine.loaded.form.kind == "full":  # what is kept is always what a prompt's pass computes
+                    # what is kept is always what a prompt's pass computes, for any question
+                    if self.engine.loaded.form.kind == "full" and self.engine.plan.moment != "prompt":
                         self.engine.kept.add(reply.seen.tokens, reply.job.sequence)
                     self.engine.on_event(Event("decode", done, len(replies), "replies"))
             running = [reply for reply in running if not reply.finish]
@@ -103,6 +104,7 @@ class Writer:
             reply.job.take = _keeper(first, index)
         self.engine.run([reply.job for reply in joining])
         for index, reply in enumerate(joining):
+            self.engine.compress_prompt(reply.job)
             self._accept(reply, first[index], [])
 
     def _step(self, running: Seq[Reply]) -> None:

@@ -42,6 +42,34 @@ class Loaded:
     form: WeightForm = field(default_factory=WeightForm)
     fingerprint: str = ""
 
+    @property
+    def layers(self) -> int:
+        """How many layers attend."""
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+    @property
+    def attention_scale(self) -> float:
+        """What the first layer's attention scores are multiplied with."""
+        found = (module for module in self.model.modules() if hasattr(module, "layer_idx"))
+        return next(float(module.scaling) for module in found if isinstance(getattr(module, "scaling", None), float))
+
+    @property
+    def inverse_frequencies(self) -> torch.Tensor:
+        """Those of the model's rotary positions, `[R]`: channels i and R + i turn together.
+
+        Raises:
+            ModelError: the model has no such positions, several kinds of them, or pairs channels otherwise.
+        """
+        rotary = [module for module in self.model.modules() if hasattr(module, "inv_freq")]
+        if len(rotary) == 1:
+            frequencies: torch.Tensor = rotary[0].inv_freq
+            at = torch.ones(1, 1, dtype=torch.long, device=self.device)
+            cosines = rotary[0](frequencies[None], at)[0].flatten()
+            half = len(cosines) // 2
+            if half == len(frequencies) and torch.equal(cosines[:half], cosines[half:]):
+                return frequencies
+        raise ModelError(f"the positions of {type(self.model).__name__} cannot be moved", hint="choose another plan")
+
 
 def load(folder: Path, dtype: str = "auto", device: str = "auto", weights: str = "full") -> Loaded:
     """Load the model in `folder` (config.json, safetensors, tokenizer). Runs no code from the folder.

@@ -35,10 +35,10 @@ class KeptSequences:
     def match(self, tokens: Tokens, limit: int) -> tuple[Sequence | None, int]:
         """The kept sequence that begins most like `tokens`, and how many of the first `limit` it has."""
         best, best_key = PREFIX_TOKENS_MIN - 1, None
-        for key, (kept, _) in self._entries.items():
+        for key, (kept, sequence) in self._entries.items():
             if len(kept) > best and kept[0] == tokens[0]:
                 length = common_length(kept, tokens[:limit])
-                if length > best:
+                if length > best and length >= sequence.floor:
                     best, best_key = length, key
         if best_key is None:
             return None, 0
@@ -51,7 +51,7 @@ class KeptSequences:
         if len(tokens) < PREFIX_TOKENS_MIN or not self.limit_bytes:
             return
         for key, (kept, _) in list(self._entries.items()):
-            if len(kept) <= len(tokens) and np.array_equal(kept, tokens[: len(kept)]):
+            if sequence.floor <= len(kept) <= len(tokens) and np.array_equal(kept, tokens[: len(kept)]):
                 del self._entries[key]
         self._entries[self._next] = (tokens, sequence)
         self._next += 1

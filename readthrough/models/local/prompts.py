@@ -73,6 +73,11 @@ class Prompts:
         common = min((common_length(tails[0], other) for other in tails[1:]), default=len(tails[0]))
         return np.concatenate([base, tails[0][:common]]), [other[common:] for other in tails[1:]]
 
+    def between_turns(self) -> str:
+        """What stands between the end of a user's turn and the beginning of the model's."""
+        mark = "readthrough"
+        return self.render(Request.user(mark)).rpartition(mark)[2]
+
     def count(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has by itself."""
         return [len(tokens) for tokens in self.encode([self.defuse(text) for text in texts])]

@@ -97,11 +97,14 @@ class Readings:
     def add(self, tokens: Tokens, sequence: Sequence) -> bool:
         """Store the KV of `tokens`, which `sequence` begins with; whether it is stored now.
 
-        It is not where there is a reading of most of it already, or no room beside what was used lately.
+        It is not where there is a reading of most of it already, or no room beside what was used lately; what is
+        compressed never is.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full; nothing is left behind.
         """
+        if sequence.compressed is not None:
+            return False
         self._look()
         held = self._longest(tokens)
         known = 0 if held is None else common_length(self._tokens[held], tokens)
@@ -182,7 +185,7 @@ def _header(tokens: Tokens, sequence: Sequence) -> tuple[bytes, int]:
     Lengths are rounded up to whole pages, as buffers in memory are. The checksum is the last tensor.
     """
     pages = -(-len(tokens) // ROUND_TOKENS) * ROUND_TOKENS
-    first = sequence.blocks()[0]
+    first = next(block for block in sequence.blocks() if isinstance(block, Block) and block.keys)
     tensors: list[tuple[str, str, list[int], int]] = []
     for layer, pair in enumerate(zip(first.keys, first.values, strict=True)):
         for name, tensor in zip(("keys", "values"), pair, strict=True):
@@ -203,7 +206,7 @@ def _header(tokens: Tokens, sequence: Sequence) -> tuple[bytes, int]:
 def _data(tokens: Tokens, sequence: Sequence) -> Iterator[memoryview]:
     """What follows the header, but for the checksum; a layer at a time, so that there is no second copy of it all."""
     count = len(tokens)
-    for layer in range(len(sequence.blocks()[0].keys)):
+    for layer in range(sequence.layers):
         for tensor in sequence.gather(layer):
             whole = tensor.new_zeros(tensor.shape[0], -(-count // ROUND_TOKENS) * ROUND_TOKENS, tensor.shape[2])
             whole[:, :count] = tensor[:, :count]

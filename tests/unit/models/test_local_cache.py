@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from readthrough.models.local.cache import PARTS_MAX, Sequence, bytes_held
+from readthrough.models.local.cache import Sequence, bytes_held
+from readthrough.models.local.cache.sequence import PARTS_MAX
 
 LAYERS, HEADS, WIDTH = 2, 2, 4
 

@@ -2,24 +2,25 @@
 
 A `Sequence` is a chain of prefix parts that it only reads, and one tail that it alone appends to. Forking
 shares the parts without a copy, so that many continuations of one text hold its KV once. Blocks are
-append-only: a token another sequence can see is never overwritten.
+append-only: a token another sequence can see is never overwritten. The first part may be compressed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Seq
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+
+from readthrough.kernels.attention import attend
+from readthrough.models.local.cache.compressed import CompressedBlock, KeptKV
+from readthrough.models.local.cache.numbers import GROWTH_RATIO, ROUND_TOKENS
 
 PART_TOKENS_MIN = 64
 """A shorter shared part is copied: reading it apart would cost an attention call a layer and save nothing."""
 
 PARTS_MAX = 4
 """The most parts a sequence reads before its tail; later ones are copied into the tail."""
-
-GROWTH_RATIO = 1.25
-ROUND_TOKENS = 64
 
 
 class Block:
@@ -57,6 +58,10 @@ class Block:
         """
         return self.keys[layer][:, :length], self.values[layer][:, :length]
 
+    def attend(self, layer: int, tokens: int, q: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attention of queries `[H, Tq, D]` behind the block over its first `tokens` tokens: output and log-sum-exp."""
+        return attend(q, *self.read(layer, tokens), causal=False, scale=scale)
+
     def _buffer(self, like: torch.Tensor, needed_tokens: int) -> torch.Tensor:
         capacity = max(needed_tokens, self.reserve_tokens)
         capacity = -(-capacity // ROUND_TOKENS) * ROUND_TOKENS
@@ -70,26 +75,48 @@ class Block:
         return grown
 
 
-Part = tuple[Block, int]
+Part = tuple[Block | CompressedBlock, int]
 
 
 class Sequence:
     """The KV of one sequence of tokens, position 0 first.
 
     Attributes:
-        parts: shared blocks with the number of their tokens that belong to this sequence, in order.
+        parts: shared blocks with the number of their tokens that belong to this sequence, in order; only the first may
+            be compressed.
         tail: the block behind them, which this sequence alone writes.
+        floor: the fewest tokens that the sequence can be cropped to or forked at: what came before is compressed.
+        shift_tokens: by how much positions are smaller than the numbers of tokens, where tokens that were dropped are
+            not counted.
     """
 
     def __init__(self, parts: Iterable[Part] = (), reserve_tokens: int = 0) -> None:
         self.parts: tuple[Part, ...] = tuple(parts)
         self.tail = Block(reserve_tokens)
+        self.floor = 0
+        self.shift_tokens = 0
         self._parts_tokens = sum(tokens for _, tokens in self.parts)
 
     @property
     def length(self) -> int:
         """How many tokens are held."""
         return self._parts_tokens + self.tail.length
+
+    @property
+    def layers(self) -> int:
+        """How many layers are held."""
+        return max(len(block.keys) for block in self.blocks() if isinstance(block, Block))
+
+    @property
+    def compressed(self) -> CompressedBlock | None:
+        """The compressed part, if there is one."""
+        block = self.parts[0][0] if self.parts else None
+        return block if isinstance(block, CompressedBlock) else None
+
+    @property
+    def compressed_tokens(self) -> int:
+        """How many tokens have been compressed."""
+        return self.parts[0][1] if self.compressed else 0
 
     def append(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Write the next tokens' keys and values `[Hkv, n, D]` of one layer; `commit` makes them count."""
@@ -100,18 +127,58 @@ class Sequence:
         self.tail.length += tokens
 
     def fork(self, length: int | None = None, reserve_tokens: int = 0) -> Sequence:
-        """A sequence of the first `length` tokens (default: all) that shares their KV with this one."""
+        """A sequence of the first `length` tokens (default: all) that shares their KV with this one.
+
+        Raises:
+            ValueError: there are fewer tokens, or they end in what is compressed.
+        """
         kept = self._first(self.length if length is None else length)
-        copied: list[Part] = []
+        copied: list[tuple[Block, int]] = []
         while kept and (kept[-1][1] < PART_TOKENS_MIN or len(kept) > PARTS_MAX):
-            copied.insert(0, kept.pop())
+            block, tokens = kept[-1]
+            if isinstance(block, CompressedBlock):
+                break
+            copied.insert(0, (block, tokens))
+            kept.pop()
         for block, tokens in kept:
             block.shared = max(block.shared, tokens)
         child = Sequence(kept, reserve_tokens)
+        child.floor, child.shift_tokens = (self.floor, self.shift_tokens) if kept else (0, 0)
         for block, tokens in copied:
             for layer in range(len(block.keys)):
                 child.append(layer, *block.read(layer, tokens))
             child.commit(tokens)
+        return child
+
+    def compress(
+        self, end: int, kept: Seq[KeptKV], block: CompressedBlock, turn: Callable[[torch.Tensor], torch.Tensor] | None
+    ) -> None:
+        """Keep of the tokens up to `end` no more than this of those that were not compressed yet.
+
+        Args:
+            end: the first token that stays as it is.
+            kept: what is kept of them in each layer.
+            block: where it goes, if nothing is compressed yet.
+            turn: turns the keys behind them, `[Hkv, n, D]`, to their new positions.
+        """
+        start = self.compressed_tokens
+        tail = Block()
+        for layer in range(len(kept)):
+            keys, values = (x[:, end - start :] for x in self.gather(layer))
+            if keys.shape[1]:
+                tail.write(layer, keys if turn is None else turn(keys), values)
+        tail.length = self.length - end
+        self.floor = self.length
+        self.parts = (((self.compressed or block).extended(start, end, kept), end),)
+        self.tail, self._parts_tokens = tail, end
+
+    def snapshot(self) -> Sequence:
+        """A copy of a sequence that has just been compressed; what is compressed is shared."""
+        child = Sequence(self.parts)
+        child.floor, child.shift_tokens = self.floor, self.shift_tokens
+        for layer in range(len(self.tail.keys)):
+            child.append(layer, *self.tail.read(layer, self.tail.length))
+        child.commit(self.tail.length)
         return child
 
     def crop(self, length: int) -> None:
@@ -120,7 +187,7 @@ class Sequence:
         Raises:
             ValueError: there are fewer than `length` tokens.
         """
-        if not 0 <= length <= self.length:
+        if not self.floor <= length <= self.length:
             raise ValueError(f"cannot crop {self.length} tokens to {length}")
         own = length - self._parts_tokens
         if own >= self.tail.shared:
@@ -128,25 +195,26 @@ class Sequence:
             return
         other = self.fork(length)
         self.parts, self.tail, self._parts_tokens = other.parts, other.tail, other._parts_tokens
+        self.floor, self.shift_tokens = other.floor, other.shift_tokens
 
     def gather(self, layer: int, extra_tokens: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """All keys and values of `layer`, `[Hkv, length + extra_tokens, D]`: views where there is one block.
+        """The keys and values of `layer` that are not compressed, `[Hkv, n, D]`: views where there is one block.
 
         `extra_tokens` counts tokens that were appended and not committed yet.
         """
-        reads = [block.read(layer, tokens) for block, tokens in self.parts]
+        reads = [block.read(layer, tokens) for block, tokens in self.parts if isinstance(block, Block)]
         if self.tail.length + extra_tokens:
             reads.append(self.tail.read(layer, self.tail.length + extra_tokens))
         if len(reads) == 1:
             return reads[0]
         return torch.cat([keys for keys, _ in reads], 1), torch.cat([values for _, values in reads], 1)
 
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[Block | CompressedBlock]:
         """Every block that holds some of this sequence."""
         return [*(block for block, _ in self.parts), self.tail]
 
     def _first(self, length: int) -> list[Part]:
-        if not 0 <= length <= self.length:
+        if not self.floor <= length <= self.length:
             raise ValueError(f"a sequence of {self.length} tokens has no first {length}")
         found: list[Part] = []
         for block, tokens in (*self.parts, (self.tail, self.tail.length)):
@@ -161,56 +229,3 @@ def bytes_held(sequences: Iterable[Sequence]) -> int:
     """The bytes of all blocks of `sequences`, shared ones counted once."""
     blocks = {id(block): block for sequence in sequences for block in sequence.blocks()}
     return sum(block.nbytes for block in blocks.values())
-
-
-class _SequenceLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer of a `Sequence` as transformers sees it."""
-
-    is_sliding = False
-    is_croppable = True
-
-    def __init__(self, sequence: Sequence, layer: int, last: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.sequence, self.layer, self.last = sequence, layer, last
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to do: blocks are made when they are written."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append `[1, Hkv, n, D]` and return all keys and values, `[1, Hkv, length, D]`."""
-        if key_states.shape[0] != 1:
-            raise ValueError(f"a sequence holds a batch of 1, got {key_states.shape[0]}")
-        added = key_states.shape[2]
-        self.sequence.append(self.layer, key_states[0], value_states[0])
-        keys, values = self.sequence.gather(self.layer, added)
-        if self.last:
-            self.sequence.commit(added)
-        return keys.unsqueeze(0), values.unsqueeze(0)
-
-    def get_seq_length(self) -> int:
-        """How many tokens are held."""
-        return self.sequence.length
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """The number of keys that a mask must cover, and the position of the first."""
-        return self.sequence.length + query_length, 0
-
-    def get_max_length(self) -> int:
-        """No limit, in transformers' words."""
-        return -1
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Drop the last `-tokens_to_remove` tokens (transformers asks every layer; once is enough)."""
-        if self.last:
-            self.sequence.crop(self.sequence.length - abs(tokens_to_remove))
-
-
-class SequenceCache(Cache):
-    """A `Sequence` as the `past_key_values` of `model.generate`, for a batch of one."""
-
-    def __init__(self, sequence: Sequence, layers: int) -> None:
-        super().__init__(layers=[_SequenceLayer(sequence, i, i == layers - 1) for i in range(layers)])
-        self.sequence = sequence

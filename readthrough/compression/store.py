@@ -1,0 +1,76 @@
+"""How the KV of a prompt is stored once it has been computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from readthrough.catalogue import unknown
+from readthrough.kernels.quantize import Scheme
+from readthrough.spec import make, split
+
+Form = Literal["full", "fp8", "int8", "int4", "int2"]
+FORMS = list(get_args(Form))
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """As it was computed, or packed: keys a channel over groups of tokens, values a token over groups of channels.
+
+    Source: Liu et al., "KIVI", arXiv 2402.02750 (int2 or int4, groups of 32, a window of 128).
+    Differs from the paper: a prompt is packed a piece at a time while it is read, not when it ends, so that no more
+    than a piece is ever held in full; what a reply adds stays as it is.
+
+    Attributes:
+        form: `full`, `fp8`, `int8`, `int4` or `int2`.
+        value_form: of the values, where it is another than that of the keys.
+        group: how many numbers share their bounds.
+        window_tokens: so many of the latest tokens stay in full precision.
+
+    """
+
+    form: Form = "full"
+    value_form: Form | None = None
+    group: int = 32
+    window_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        if (self.form == "full") != ((self.value_form or self.form) == "full"):
+            raise ValueError("keys and values are both packed, or neither")
+        if self.group < 1 or self.window_tokens < 0:
+            raise ValueError(f"group {self.group} or window_tokens {self.window_tokens} is too small")
+
+    @classmethod
+    def of(cls, spec: object) -> Store:
+        """The store of a spec: None or a form's name, or `{form: {option: value}}`.
+
+        Raises:
+            ConfigError: it is none of these, or an option is wrong.
+            UnknownNameError: there is no such form or option.
+        """
+        if isinstance(spec, Store):
+            return spec
+        form, options = split("full" if spec is None else spec, "store of a plan")
+        if form not in FORMS:
+            raise unknown("form of stored KV", form, FORMS)
+        made: Store = make(cls, "stored KV", {"form": form, **options}, form)
+        return made
+
+    @property
+    def keys(self) -> Scheme | None:
+        """How keys are packed; None where they are not."""
+        return None if self.form == "full" else Scheme(self.form, "channel", self.group)
+
+    @property
+    def values(self) -> Scheme | None:
+        """How values are packed; None where they are not."""
+        form = self.value_form or self.form
+        return None if form == "full" else Scheme(form, "token", self.group)
+
+    @property
+    def group_tokens(self) -> int:
+        """Each head stores a multiple of so many tokens."""
+        return 1 if self.form == "full" else self.group
+
+
+FULL = Store()

@@ -1,0 +1,106 @@
+"""Keys or values of one layer as they are stored: plain, or packed in 8, 4 or 2 bits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+
+from readthrough.kernels.quantize import Packed, Scheme, pack, unpack
+
+ROUND_TOKENS = 64
+"""Buffers hold whole pages of so many tokens."""
+
+GROWTH_RATIO = 1.25
+
+
+class Numbers(ABC):
+    """Numbers `[h, n, D]` that are only ever added to, so that many may read a beginning of them."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """What their memory takes, whether filled or not."""
+
+    @abstractmethod
+    def append(self, x: torch.Tensor) -> None:
+        """Add `[h, n, D]` behind the others."""
+
+    @abstractmethod
+    def read(self, count: int) -> Iterator[torch.Tensor]:
+        """The first `count` tokens, in runs `[h, n, D]`, for reading only."""
+
+    @abstractmethod
+    def beginning(self, count: int) -> Numbers:
+        """The first `count` tokens, to which others can be added."""
+
+
+class Plain(Numbers):
+    """Numbers as they were computed, in a growing buffer."""
+
+    def __init__(self) -> None:
+        self._buffer: torch.Tensor | None = None
+        self._count = 0
+
+    @property
+    def nbytes(self) -> int:
+        """The buffer's bytes."""
+        return 0 if self._buffer is None else self._buffer.nbytes
+
+    def append(self, x: torch.Tensor) -> None:
+        """See `Numbers.append`."""
+        end = self._count + x.shape[1]
+        if self._buffer is None or end > self._buffer.shape[1]:
+            capacity = -(-max(end, int(self._count * GROWTH_RATIO)) // ROUND_TOKENS) * ROUND_TOKENS
+            grown = x.new_zeros(x.shape[0], capacity, x.shape[2])
+            if self._buffer is not None:
+                grown[:, : self._count] = self._buffer[:, : self._count]
+            self._buffer = grown
+        self._buffer[:, self._count : end] = x
+        self._count = end
+
+    def read(self, count: int) -> Iterator[torch.Tensor]:
+        """A view of the buffer."""
+        if self._buffer is not None and count:
+            yield self._buffer[:, :count]
+
+    def beginning(self, count: int) -> Plain:
+        """A copy."""
+        found = Plain()
+        for x in self.read(count):
+            found.append(x)
+        return found
+
+
+class Quantised(Numbers):
+    """Packed numbers, in the runs that they were added in; each must be whole groups of tokens."""
+
+    def __init__(self, scheme: Scheme) -> None:
+        self._scheme = scheme
+        self._runs: list[Packed] = []
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of codes and bounds."""
+        return sum(run.nbytes for run in self._runs)
+
+    def append(self, x: torch.Tensor) -> None:
+        """See `Numbers.append`."""
+        if x.shape[1]:
+            self._runs.append(pack(x.contiguous(), self._scheme))
+
+    def read(self, count: int) -> Iterator[torch.Tensor]:
+        """Each run, unpacked."""
+        for run in self.beginning(count)._runs:
+            yield unpack(run)
+
+    def beginning(self, count: int) -> Quantised:
+        """The same runs, but for a last one that is cut."""
+        found = Quantised(self._scheme)
+        for run in self._runs:
+            taken = min(count, run.shape[1])
+            if taken:
+                found._runs.append(run if taken == run.shape[1] else run.tokens(0, taken))
+            count -= taken
+        return found

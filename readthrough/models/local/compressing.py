@@ -1,0 +1,115 @@
+"""Compressing the KV of a prompt by a plan: what stays, how it is stored, at which positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from readthrough.compression.base import LayerKV, Probe
+from readthrough.compression.plan import Plan
+from readthrough.kernels.rotary import rerotate
+from readthrough.kernels.scores import attention_peaks
+from readthrough.models.local.attention import Batch
+from readthrough.models.local.cache import CompressedBlock, KeptKV, Sequence
+from readthrough.models.local.loading import Loaded
+from readthrough.models.local.prompts import Prompts, Tokens
+
+Forward = Callable[[Batch, list[Tokens], np.ndarray], torch.Tensor]
+
+
+class Compressor:
+    """Compresses sequences by a plan.
+
+    Args:
+        plan: the plan.
+        loaded: the model.
+        forward: computes a batch, for policies that probe.
+        pass_tokens: the most tokens of a pass.
+    """
+
+    def __init__(self, plan: Plan, loaded: Loaded, forward: Forward, pass_tokens: int) -> None:
+        self.plan = plan
+        self.loaded = loaded
+        self._forward = forward
+        self._pass_tokens = pass_tokens
+
+    @cached_property
+    def _prompts(self) -> Prompts:
+        return Prompts(self.loaded.tokenizer)
+
+    def compress(self, tokens: Tokens, sequence: Sequence, queries: Mapping[int, torch.Tensor]) -> None:
+        """Compress all tokens of a sequence but those of the plan's window.
+
+        Args:
+            tokens: what the sequence holds.
+            sequence: whose KV is not compressed yet from `sequence.compressed_tokens` on.
+            queries: of the latest tokens in each layer, `[H, n, D]`, as many as the plan's policy asks for.
+        """
+        start, store, policy = sequence.compressed_tokens, self.plan.store, self.plan.keep
+        count = (sequence.length - self.plan.window_tokens - start) // store.group_tokens * store.group_tokens
+        if count <= 0:
+            return
+        probe = None if policy is None else policy.probe
+        mass = self._probe(probe, tokens, sequence, count) if probe else {}
+        layers = [
+            LayerKV(*sequence.gather(layer), start, self._scale, queries.get(layer), mass.get(layer))
+            for layer in range(self.loaded.layers)
+        ]
+        if policy is None:
+            every = torch.arange(count, device=self.loaded.device)
+            chosen = [[every] * layer.keys.shape[0] for layer in layers]
+        else:
+            chosen = policy.choose(layers, count, store.group_tokens)
+        kept = [_kept(layer, heads) for layer, heads in zip(layers, chosen, strict=True)]
+        ragged = policy is not None and policy.ragged
+        block = CompressedBlock(layers[0].keys.shape[0], ragged=ragged, store=store)
+        if policy is not None and policy.renumbers:
+            dropped = count - len(chosen[0][0])
+            sequence.compress(start + count, kept, block, lambda keys: self._moved(keys, sequence, dropped))
+            sequence.shift_tokens += dropped
+        else:
+            sequence.compress(start + count, kept, block, None)
+
+    def _moved(self, keys: torch.Tensor, sequence: Sequence, by_tokens: int) -> torch.Tensor:
+        """The latest keys, at positions that are smaller by so many tokens."""
+        end = sequence.length - sequence.shift_tokens
+        old = torch.arange(end - keys.shape[1], end, device=keys.device)
+        return rerotate(keys, old, old - by_tokens, self.loaded.inverse_frequencies)
+
+    @property
+    def _scale(self) -> float:
+        return self.loaded.attention_scale
+
+    def _probe(self, probe: Probe, tokens: Tokens, sequence: Sequence, count: int) -> dict[int, torch.Tensor]:
+        """The most attention that each of the first `count` tokens gets from a probe, `[Hkv, count]` in each layer."""
+        start = sequence.compressed_tokens
+        carried = tokens[max(0, start - probe.carried_tokens) : start]
+        between = self._prompts.between_turns()
+        asked = self._prompts.encode([probe.further if start else probe.first, between])
+        text = np.concatenate([asked[0], carried, asked[1], tokens[start : start + count]])
+        keys = {layer: sequence.gather(layer)[0][:, :count] for layer in range(self.loaded.layers)}
+        mass: dict[int, torch.Tensor] = {}
+
+        def watch(layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
+            found = attention_peaks(q, keys[layer], lse, scale=self._scale)
+            mass[layer] = torch.maximum(mass[layer], found) if layer in mass else found
+
+        reader = sequence.fork(reserve_tokens=len(text))
+        for first in range(0, len(text), self._pass_tokens):
+            piece = text[first : first + self._pass_tokens]
+            batch = Batch.pack([(reader, len(piece))])
+            batch.watch = watch
+            self._forward(batch, [piece], np.zeros(0, dtype=np.int64))
+            reader.commit(len(piece))
+        return mass
+
+
+def _kept(layer: LayerKV, heads: list[torch.Tensor]) -> KeptKV:
+    return KeptKV(
+        tuple(layer.keys[head, numbers] for head, numbers in enumerate(heads)),
+        tuple(layer.values[head, numbers] for head, numbers in enumerate(heads)),
+        tuple((numbers + layer.first_token).int() for numbers in heads),
+    )

@@ -1,0 +1,49 @@
+"""Where prompts are cut.
+
+With a plan, a reply may depend on which queries were computed together (a pattern chooses for them) or on how much had
+been compressed by then. So prompts are cut at the same places, whatever was kept of them and whatever is computed
+beside them.
+"""
+
+from __future__ import annotations
+
+from readthrough.compression.base import BLOCK_TOKENS
+from readthrough.compression.plan import Plan
+
+
+class Cuts:
+    """The places where a plan's prompts are cut: every `piece_tokens` from the first on.
+
+    Args:
+        plan: the plan.
+        pass_tokens: the most tokens that one pass computes.
+    """
+
+    def __init__(self, plan: Plan, pass_tokens: int) -> None:
+        self.plan = plan
+        self.piece_tokens = max(1, pass_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
+        self._dense_tokens = 0 if plan.select is None else plan.select.dense_below_tokens
+        self._first = 0 if plan.moment == "piece" else self._dense_tokens
+        self._none = plan.select is None and plan.moment != "piece"
+
+    def is_sparse(self, at: int) -> bool:
+        """Whether the queries from `at` on attend by the plan's pattern."""
+        return self.plan.select is not None and self.plan.select.applies(at)
+
+    def compresses(self, length: int) -> bool:
+        """Whether a prompt is compressed when so many of its tokens have been computed."""
+        return self.plan.moment == "piece" and length > 0 and length % self.piece_tokens == 0
+
+    def settled(self, length: int) -> int:
+        """The last place up to `length` from which a prompt goes on as if it had been computed at once."""
+        return self._last(length) if self.is_sparse(length) else length
+
+    def tokens_to_next(self, at: int, end: int) -> int:
+        """How many tokens there are from `at` to the next place where a prompt of `end` tokens is cut."""
+        if self._none:
+            return end - at
+        cut = self._first if at < self._first else self._last(at) + self.piece_tokens
+        return min(end, cut) - at
+
+    def _last(self, length: int) -> int:
+        return self._first + (length - self._first) // self.piece_tokens * self.piece_tokens

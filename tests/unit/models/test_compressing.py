@@ -1,0 +1,105 @@
+"""KV that a plan compresses: the same with everything kept, real bytes saved, whatever is computed beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from readthrough.errors import ConfigError, UnknownNameError
+from readthrough.models.base import Request
+from readthrough.models.local.backend import LocalModel
+from readthrough.models.local.cache import bytes_held
+from readthrough.models.local.engine import Job
+from tests import tiny_models
+
+TEXT = tiny_models.TEXT * 8
+ASKED = [Request.user(f"{TEXT} {question}", max_tokens=16) for question in ("Who?", "What was seen?", "When?")]
+
+EVERYTHING: list[Any] = [
+    {"keep": {"sink-window": {"window_tokens": 100_000}}},
+    {"keep": {"sink-window": {"window_tokens": 1, "sink_tokens": 100_000, "renumber": False}}},
+    {"keep": {"snapkv": {"budget_tokens": 100_000}}},
+    {"keep": {"kvzip": {"budget_ratio": 1.0}}},
+    {"keep": {"kvzip": {"budget_ratio": 1.0, "uniform": True, "window_tokens": 50}}},
+    {
+        "select": {"sink-window": {"window_tokens": 4096, "dense_below_tokens": 200}},
+        "keep": {"kvzip": {"budget_ratio": 1}},
+    },
+]
+LESS: list[Any] = [
+    {"keep": {"sink-window": {"window_tokens": 32}}},
+    {"keep": {"sink-window": {"window_tokens": 32, "renumber": False}}},
+    {"keep": {"sink-window": {"window_tokens": 32, "at": "prompt"}}},
+    {"keep": {"snapkv": {"budget_tokens": 64, "window_tokens": 8}}},
+    {"keep": {"snapkv": {"budget_ratio": 0.2, "window_tokens": 8}}},
+    {"keep": {"kvzip": {"budget_ratio": 0.2}}},
+    {"keep": {"kvzip": {"budget_ratio": 0.2, "uniform": True}}},
+    {"store": {"int4": {"group": 16, "window_tokens": 32}}},
+    {"store": {"int8": {"group": 16, "window_tokens": 32}}},
+    {"store": {"fp8": {"group": 16, "window_tokens": 32}}},
+    {"keep": {"kvzip": {"budget_ratio": 0.5}}, "store": {"int4": {"group": 16, "value_form": "int2"}}},
+    {"select": {"block-topk": {"blocks": 1, "dense_below_tokens": 200}}, "keep": {"kvzip": {"budget_ratio": 0.5}}},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_models.save(tmp_path_factory.mktemp("tiny")))
+
+
+def opened(folder: str, plan: Any = None, **options: Any) -> LocalModel:
+    return LocalModel(folder, device="cpu", plan=plan, forward_tokens=256, **options)
+
+
+def texts(model: LocalModel) -> list[str]:
+    return [reply.text for reply in model.complete(ASKED)]
+
+
+@pytest.mark.parametrize("plan", EVERYTHING, ids=str)
+def test_with_everything_kept_nothing_changes(folder: str, plan: Any) -> None:
+    dense, whole = opened(folder), opened(folder, plan)
+    expected = [found.logprob for found in dense.likelihood(ASKED, ["grey"] * 3)]
+    assert [found.logprob for found in whole.likelihood(ASKED, ["grey"] * 3)] == pytest.approx(expected, abs=2e-4)
+    assert texts(whole) == texts(dense)
+
+
+@pytest.mark.parametrize("plan", LESS, ids=str)
+def test_replies_do_not_depend_on_what_was_asked_before_or_beside(folder: str, plan: Any) -> None:
+    alone = [opened(folder, plan).complete([request])[0].text for request in ASKED]
+    model = opened(folder, plan)
+    assert texts(model) == alone, "side by side, the text computed once"
+    again = [model.complete([request])[0] for request in ASKED]
+    assert [reply.text for reply in again] == alone, "one after another, with kept KV"
+    assert again[0].usage.cached_tokens > 200
+    assert opened(folder, plan, kept_bytes=0).complete(ASKED[:1])[0].text == alone[0], "with nothing kept"
+
+
+@pytest.mark.parametrize("plan", LESS, ids=str)
+def test_memory_falls(folder: str, plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: dict[str, int] = {}
+    for name, each in (("dense", None), ("less", plan)):
+        model = opened(folder, each)
+        compress = model._engine.compress_prompt
+
+        def look(job: Job, name: str = name, compress: Callable[[Job], None] = compress) -> None:
+            compress(job)
+            held[name] = bytes_held([job.sequence])
+
+        monkeypatch.setattr(model._engine, "compress_prompt", look)
+        model.complete(ASKED[:1])
+    assert held["less"] < 0.75 * held["dense"], held
+
+
+def test_plans_that_are_wrong_are_refused(folder: str) -> None:
+    for plan, said in [
+        ({"keep": "snapkw"}, "snapkw"),
+        ({"keep": {"snapkv": {"budget_tokens": 10}}}, "budget_tokens"),
+        ({"keep": {"kvzip": {"budget_ratio": 0}}}, "budget_ratio"),
+        ({"store": "int3"}, "int3"),
+        ({"store": {"int4": {"value_form": "full"}}}, "packed"),
+        ({"store": {"int4": {"group": "wide"}}}, "group"),
+    ]:
+        with pytest.raises((ConfigError, UnknownNameError), match=said):
+            opened(folder, plan)
