@@ -21,6 +21,7 @@ from tests import tiny_models
 TEXT = "".join(f"Day {day}. {tiny_models.TEXT}\n" for day in range(24))
 QUESTIONS = ["Who kept the book?", "What was seen on the third day?"]
 BLOCKS = {"select": {"block-topk": {"blocks": 1, "dense_below_tokens": 200}}}
+AT_THE_END = {"keep": {"snapkv": {"budget_tokens": 64, "window_tokens": 8}}}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def about(question: str, text: str = TEXT, **options: Any) -> Request:
     return Request.user(f"{text}\n\n{question}", **options)
 
 
-@pytest.mark.parametrize("plan", [None, BLOCKS], ids=["dense", "blocks"])
+@pytest.mark.parametrize("plan", [None, BLOCKS, AT_THE_END], ids=str)
 def test_another_process_reads_the_question_alone_and_says_the_same(folder: Path, tmp_path: Path, plan: Any) -> None:
     settings = {"plan": plan, "forward_tokens": 512}
     asked = [about(question, max_tokens=16) for question in QUESTIONS]
@@ -48,7 +49,20 @@ def test_another_process_reads_the_question_alone_and_says_the_same(folder: Path
     beside = opened(folder, tmp_path, **settings).complete(asked)
     assert [reply.text for reply in again] == [reply.text for reply in beside] == [reply.text for reply in cold]
     # A pattern's prompts are cut at whole pieces.
-    assert all(reply.usage.prompt_tokens - reply.usage.cached_tokens < (512 if plan else 50) for reply in again)
+    most = 512 if plan == BLOCKS else 50
+    assert all(reply.usage.prompt_tokens - reply.usage.cached_tokens < most for reply in again)
+
+
+@pytest.mark.parametrize(
+    "plan", [{"store": {"int8": {"group": 16}}}, {"keep": {"kvzip": {"budget_ratio": 0.5}}}], ids=str
+)
+def test_what_is_compressed_is_not_stored(folder: Path, tmp_path: Path, plan: Any) -> None:
+    request = about(QUESTIONS[0], max_tokens=8)
+    expected = opened(folder, plan=plan, forward_tokens=512).complete([request])[0].text
+    for _ in range(2):
+        reply = opened(folder, tmp_path, plan=plan, forward_tokens=512).complete([request])[0]
+        assert reply.text == expected and reply.usage.cached_tokens == 0
+    assert stored(tmp_path) == []
 
 
 def test_from_disk_is_from_memory_to_the_last_bit(folder: Path, tmp_path: Path) -> None:
