@@ -53,6 +53,11 @@ PARTS: dict[str, dict[str, str]] = {
         "snapkv": "readthrough.compression.policies.snapkv:SnapKV",
         "kvzip": "readthrough.compression.policies.kvzip:KVzip",
     },
+    "positions": {
+        "linear": "readthrough.compression.positions.scaled:Linear",
+        "ntk": "readthrough.compression.positions.scaled:NTK",
+        "yarn": "readthrough.compression.positions.scaled:Yarn",
+    },
     "workflows": {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
         "memory-agent": "readthrough.agents.workflows.memory_agent:MemoryAgent",
@@ -213,11 +218,16 @@ def find(point: str, name: str) -> Any:
         return getattr(import_module(module), attribute)
     plugin = _plugins(point).get(name)
     if plugin is None:
-        raise unknown(point.removesuffix("s"), name, known)
+        raise unknown(singular(point), name, known)
     try:
         return plugin.load()
     except Exception as error:  # whatever a stranger's module raises, the user must learn whose it is
         raise ConfigError(f"the plug-in {name!r} ({plugin.value}) does not load: {error}") from error
+
+
+def singular(point: str) -> str:
+    """One part of an extension point, in words: `pattern`, `policy`."""
+    return point.removesuffix("ies") + "y" if point.endswith("ies") else point.removesuffix("s")
 
 
 def unknown(what: str, name: str, known: list[str]) -> UnknownNameError:

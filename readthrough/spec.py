@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from readthrough.catalogue import find, names, unknown
+from readthrough.catalogue import find, names, singular, unknown
 from readthrough.errors import ConfigError
 
 
@@ -64,7 +64,7 @@ def build(
         UnknownNameError: no such part, or it has no such option; the message names the nearest.
         OptionError: an option's value does not fit.
     """
-    what = point.removesuffix("s")
+    what = singular(point)
     name, values = split(spec, what)
     part = find(point, name)
     usual = {option: value for option, value in (defaults or {}).items() if option in options_of(part)}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -172,6 +172,27 @@ class KVPolicy(ABC):
         Returns:
             For each layer and key head the numbers of the tokens in `layers` that it keeps, ascending; equally many
             for all heads of a layer unless the policy is ragged.
+        """
+
+
+@dataclass(frozen=True)
+class Positions(ABC):
+    """Which positions tokens have; `name` is its name in the catalogue. Its fields are its options."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def window_tokens(self, trained_tokens: int) -> int:
+        """The longest text for a model that was trained with texts of `trained_tokens`."""
+
+    @abstractmethod
+    def rope(self, parameters: Mapping[str, Any], trained_tokens: int, width: int) -> dict[str, Any]:
+        """The model's rotary settings for these positions.
+
+        Args:
+            parameters: the model's own, `rope_parameters` of transformers' configurations, of type `default`.
+            trained_tokens: the longest text that the model was trained with.
+            width: how many channels of a head are rotated.
         """
 
 

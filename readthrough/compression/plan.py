@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from readthrough.catalogue import unknown
-from readthrough.compression.base import AttentionPattern, KVPolicy
+from readthrough.compression.base import AttentionPattern, KVPolicy, Positions
 from readthrough.compression.store import FULL, Store
 from readthrough.errors import ConfigError
 from readthrough.spec import build
 
 DENSE = "dense"
-ALL = "all"
+
+
+KEYS = {
+    "select": ("patterns", DENSE),
+    "keep": ("policies", "all"),
+    "store": ("", "full"),
+    "positions": ("positions", "trained"),
+}
+"""What a plan says: which parts of the catalogue there are for it, and what it is where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +32,20 @@ class Plan:
         select: which keys long prompts attend to; None for all.
         keep: which tokens' KV stays in the cache; None for all.
         store: how it is stored.
+        positions: which positions tokens have; None for those that the model was trained with.
     """
 
     select: AttentionPattern | None = None
     keep: KVPolicy | None = None
     store: Store = FULL
+    positions: Positions | None = None
 
     @classmethod
     def of(cls, spec: object) -> Plan:
-        """The plan of a spec: None or `dense`, or `{select: PATTERN, keep: POLICY, store: FORM}`.
+        """The plan of a spec: None or `dense`, or `{select: PATTERN, keep: POLICY, store: FORM, positions: SCHEME}`.
 
-        Each of them is a name or `{name: {option: value}}`: patterns and policies of the catalogue, forms of
-        `readthrough.compression.store`. What is left out is `dense`, `all` and `full`.
+        Each of them is a name or `{name: {option: value}}`: patterns, policies and positions of the catalogue, forms
+        of `readthrough.compression.store`. What is left out is `dense`, `all`, `full` and `trained`.
 
         Raises:
             ConfigError: it is none of these, or an option is wrong; the message names it.
@@ -46,24 +56,20 @@ class Plan:
         if isinstance(spec, Plan):
             return spec
         if not isinstance(spec, Mapping):
-            raise ConfigError(f"plan: expected {DENSE!r} or {{select: ..., keep: ..., store: ...}}, not {spec!r:.80}")
-        known = [each.name for each in fields(cls)]
+            raise ConfigError(f"plan: expected {DENSE!r} or some of {', '.join(KEYS)}, not {spec!r:.80}")
         for key in spec:
-            if key not in known:
-                raise unknown("key of a plan", str(key), known)
-        select, keep = spec.get("select"), spec.get("keep")
-        return cls(
-            None if select in (None, DENSE) else build("patterns", select),
-            None if keep in (None, ALL) else build("policies", keep),
-            Store.of(spec.get("store")),
-        )
+            if key not in KEYS:
+                raise unknown("key of a plan", str(key), list(KEYS))
+        said = {key: spec[key] for key, (point, usual) in KEYS.items() if point and spec.get(key) not in (None, usual)}
+        parts = {key: build(KEYS[key][0], part) for key, part in said.items()}
+        return cls(**parts, store=Store.of(spec.get("store")))
 
     @property
     def name(self) -> str:
         """The plan in a few words, as answers and reports name it: `dense`, `select=antidiagonal(stride=16, ...)`."""
         parts = [
             f"{key}={part.name}({_options(part)})"
-            for key, part in (("select", self.select), ("keep", self.keep))
+            for key, part in (("select", self.select), ("keep", self.keep), ("positions", self.positions))
             if part is not None
         ]
         if self.store != FULL:
@@ -78,11 +84,16 @@ class Plan:
         return None if self.store == FULL else "piece"
 
     @property
+    def endless(self) -> bool:
+        """Whether no text is too long for its positions."""
+        return self.keep is not None and self.keep.renumbers and self.moment == "piece"
+
+    @property
     def window_tokens(self) -> int:
         """So many of the latest tokens stay as they are when KV is compressed."""
         window = 0 if self.keep is None else self.keep.window_tokens
         return window if self.store == FULL else max(window, self.store.window_tokens)
 
 
-def _options(part: AttentionPattern | KVPolicy | Store, but: str = "") -> str:
+def _options(part: AttentionPattern | KVPolicy | Positions | Store, but: str = "") -> str:
     return ", ".join(f"{name}={value}" for name, value in asdict(part).items() if name != but)

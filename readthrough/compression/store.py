@@ -9,20 +9,23 @@ from readthrough.catalogue import unknown
 from readthrough.kernels.quantize import Scheme
 from readthrough.spec import make, split
 
-Form = Literal["full", "fp8", "int8", "int4", "int2"]
+Form = Literal["full", "fp8", "int8", "int4", "int2", "disk"]
 FORMS = list(get_args(Form))
+_PLAIN = {"full", "disk"}
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """As it was computed, or packed: keys a channel over groups of tokens, values a token over groups of channels.
+    """As it was computed, in memory or on disk; or packed: keys a channel over groups of tokens, values a token over
+    groups of channels.
 
     Source: Liu et al., "KIVI", arXiv 2402.02750 (int2 or int4, groups of 32, a window of 128).
     Differs from the paper: a prompt is packed a piece at a time while it is read, not when it ends, so that no more
     than a piece is ever held in full; what a reply adds stays as it is.
 
     Attributes:
-        form: `full`, `fp8`, `int8`, `int4` or `int2`.
+        form: `full`, `fp8`, `int8`, `int4`, `int2`, or `disk`: as it was computed, in temporary files that are mapped
+            into memory, which the system reads and forgets as it sees fit.
         value_form: of the values, where it is another than that of the keys.
         group: how many numbers share their bounds.
         window_tokens: so many of the latest tokens stay in full precision.
@@ -35,7 +38,7 @@ class Store:
     window_tokens: int = 128
 
     def __post_init__(self) -> None:
-        if (self.form == "full") != ((self.value_form or self.form) == "full"):
+        if ({self.form, self.value_form or self.form} & _PLAIN) and self.value_form not in (None, self.form):
             raise ValueError("keys and values are both packed, or neither")
         if self.group < 1 or self.window_tokens < 0:
             raise ValueError(f"group {self.group} or window_tokens {self.window_tokens} is too small")
@@ -59,18 +62,18 @@ class Store:
     @property
     def keys(self) -> Scheme | None:
         """How keys are packed; None where they are not."""
-        return None if self.form == "full" else Scheme(self.form, "channel", self.group)
+        return None if self.form == "full" or self.form == "disk" else Scheme(self.form, "channel", self.group)
 
     @property
     def values(self) -> Scheme | None:
         """How values are packed; None where they are not."""
         form = self.value_form or self.form
-        return None if form == "full" else Scheme(form, "token", self.group)
+        return None if form == "full" or form == "disk" else Scheme(form, "token", self.group)
 
     @property
     def group_tokens(self) -> int:
         """Each head stores a multiple of so many tokens."""
-        return 1 if self.form == "full" else self.group
+        return 1 if self.keys is None else self.group
 
 
 FULL = Store()

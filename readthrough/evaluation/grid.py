@@ -10,7 +10,7 @@ from typing import Any, TypeGuard, get_args, get_origin, get_type_hints
 
 from readthrough.agents.spec.flow import Around, read_flow
 from readthrough.agents.spec.reading import at, mapping, part, unknown
-from readthrough.catalogue import find, names
+from readthrough.catalogue import find, names, singular
 from readthrough.config import Settings, Spec
 from readthrough.errors import ConfigError, ReadthroughError
 from readthrough.evaluation.base import Task
@@ -233,7 +233,7 @@ def _names_model(value: object) -> bool:
 def _expanded(file: YamlFile, point: str, spec: object, keys: Keys) -> Iterator[dict[str, dict[str, Any]]]:
     """The specs that a spec stands for: one for each combination of the values that its options list."""
     try:
-        name, options = split(spec, point.removesuffix("s"))
+        name, options = split(spec, singular(point))
         hints = get_type_hints(find(point, name))
     except ReadthroughError as error:
         raise at(file, error, *keys) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from readthrough.catalogue import find, nearest
+from readthrough.catalogue import find, nearest, singular
 from readthrough.errors import ConfigError, ReadthroughError
 from readthrough.spec import OptionError, build, options_of, split
 from readthrough.yaml_strict import YamlFile
@@ -51,7 +51,7 @@ def part(file: YamlFile, point: str, value: object, *keys: str | int, defaults: 
     Raises:
         ConfigError: no such part or option, or a value that does not fit; at the line where it stands.
     """
-    what = point.removesuffix("s")
+    what = singular(point)
     try:
         name, options = split(value, what)
         known = options_of(find(point, name))

@@ -1,1 +1,1 @@
-"""Attention patterns: which keys the queries of a long prompt attend to. One file a method."""
+"""Policies: which tokens' KV stays in the cache. One file a method."""

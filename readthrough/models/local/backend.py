@@ -20,7 +20,7 @@ from readthrough.models.local.drafts import Lookup
 from readthrough.models.local.engine import Engine
 from readthrough.models.local.generation import Limits, Reply, Writer
 from readthrough.models.local.grammar import SchemaGrammar, grammar_tokenizer
-from readthrough.models.local.loading import load
+from readthrough.models.local.loading import Loaded, load
 from readthrough.models.local.prompts import Prompts, Tokens
 from readthrough.models.local.quantised import draft_rows
 from readthrough.models.local.scoring import Question, score
@@ -46,9 +46,11 @@ class LocalModel(ModelBackend):
         weights: `full`; or `int4` or `int8`, which a processor writes replies with: faster, not quite the same, and
             a greedy reply may differ with what is written beside it. Prompts, options and likelihoods are computed
             with the full weights all the same.
-        plan: how attention is computed: `dense`, exactly; or `{select: PATTERN}`, a pattern of the catalogue that says
-            which keys long prompts attend to (see `readthrough.compression.plan.Plan`).
-        window_tokens: the longest prompt and reply together; 0 takes the model's own, more than that is an error.
+        plan: how attention is computed: `dense`, exactly; or `{select: ..., keep: ..., store: ..., positions: ...}`:
+            which keys long prompts attend to, what of their KV is kept, how it is stored, at which positions (see
+            `readthrough.compression.plan.Plan`).
+        window_tokens: the longest prompt and reply together; 0 takes the model's own, more than that is an error
+            unless the plan moves positions.
         forward_tokens: the most tokens in one pass; longer prompts take several passes.
         kept_bytes: how much KV of finished calls is kept, so that a text that is asked about again is not read
             again; 0 keeps none.
@@ -80,13 +82,14 @@ class LocalModel(ModelBackend):
         self._check_settings()
         self._plan = Plan.of(self.plan)
         started = time.perf_counter()
-        loaded = load(resolve(self.name, self.on_event), self.dtype, self.device, self.weights)
-        if self.window_tokens > loaded.window_tokens:
+        loaded = load(resolve(self.name, self.on_event), self.dtype, self.device, self.weights, self._plan)
+        if self.window_tokens > loaded.window_tokens and not self._plan.endless:
             raise ConfigError(
                 f"window_tokens is {self.window_tokens}, {self.name} was made for {loaded.window_tokens}",
-                hint="leave it out to take the model's own",
+                hint="leave it out to take the model's own, or choose a plan whose positions reach further",
             )
         self.window_tokens = self.window_tokens or loaded.window_tokens
+        self._check_plan(loaded)
         self.tokenizer_id = self.name
         self.capabilities: frozenset[Capability] = frozenset({"logits", "schema", "stream"})
         self._loaded = loaded
@@ -167,6 +170,18 @@ class LocalModel(ModelBackend):
             value = getattr(self, setting)
             if value < least.get(setting, 0):
                 raise ConfigError(f"{setting} must be at least {least.get(setting, 0)}, got {value}")
+
+    def _check_plan(self, loaded: Loaded) -> None:
+        keep = self._plan.keep
+        if keep is not None and keep.renumbers:
+            _ = loaded.inverse_frequencies  # raises where positions cannot be moved
+            needed = keep.window_tokens + 2 * self.forward_tokens
+            if self._plan.endless and needed > loaded.window_tokens:
+                raise ConfigError(
+                    f"the window of {keep.name} and a piece of a prompt are {needed} tokens, {self.name} was made for "
+                    f"{loaded.window_tokens}",
+                    hint="lower window_tokens of the plan, or forward_tokens",
+                )
 
     def _write(self, requests: Sequence[Request], on_text: Callable[[str], None] | None) -> list[Completion]:
         started = time.perf_counter()

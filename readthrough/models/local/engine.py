@@ -18,13 +18,11 @@ from readthrough.models.local.attention import Batch, Segment, Watch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.compressing import Compressor
 from readthrough.models.local.cuts import Cuts
-from readthrough.models.local.loading import Loaded
+from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
 from readthrough.models.local.readings import Readings
 from readthrough.types import Event
-
-DENSE = Plan()
 
 LOGITS_BYTES = 512 << 20
 """The most bytes of logits that one pass makes."""
@@ -92,7 +90,7 @@ class Engine:
         forward_tokens: int,
         kept_bytes: int,
         on_event: Callable[[Event], None] | None = None,
-        plan: Plan = DENSE,
+        plan: Plan = DENSE_PLAN,
     ) -> None:
         self.loaded = loaded
         self.model = loaded.model

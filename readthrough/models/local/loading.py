@@ -14,15 +14,18 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging as progress
 
+from readthrough.compression.plan import Plan
 from readthrough.errors import ConfigError, ModelError, WeightsError
 from readthrough.models.local.allocation import reuse_freed_memory
 from readthrough.models.local.attention import ATTENTION, register
 from readthrough.models.local.packing import pack_linears
+from readthrough.models.local.plans import fit_plan
 from readthrough.models.local.quantised import WeightForm, check_weights, quantise_linears
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LAYER_TYPES = ("full_attention", "sliding_attention")
+DENSE_PLAN = Plan()
 _ELSEWHERE = "serve this model with another program and name it as openai:MODEL@URL"
 
 
@@ -71,7 +74,9 @@ class Loaded:
         raise ModelError(f"the positions of {type(self.model).__name__} cannot be moved", hint="choose another plan")
 
 
-def load(folder: Path, dtype: str = "auto", device: str = "auto", weights: str = "full") -> Loaded:
+def load(
+    folder: Path, dtype: str = "auto", device: str = "auto", weights: str = "full", plan: Plan = DENSE_PLAN
+) -> Loaded:
     """Load the model in `folder` (config.json, safetensors, tokenizer). Runs no code from the folder.
 
     Args:
@@ -79,9 +84,11 @@ def load(folder: Path, dtype: str = "auto", device: str = "auto", weights: str =
         dtype: `auto` (the weights' own), `bf16`, `fp16` or `fp32`.
         device: `auto` (CUDA or MPS where there is one), `cpu`, `cuda` or `mps`.
         weights: `full`, or what decode passes on a processor use: `int8` or `int4`.
+        plan: how attention is to be computed.
 
     Raises:
-        ConfigError: an unknown dtype, device or kind of weights, or a device that is not there.
+        ConfigError: an unknown dtype, device or kind of weights, a device that is not there, or a plan that the model
+            cannot follow.
         WeightsError: files are missing or broken.
         ModelError: the model has parts that the engine does not compute, or torch has no kernels for the weights.
     """
@@ -96,6 +103,7 @@ def load(folder: Path, dtype: str = "auto", device: str = "auto", weights: str =
     try:
         config = kind.config_class.from_pretrained(folder, local_files_only=True)
         check_supported(config, folder)
+        fit_plan(plan, config, folder)
         with _quiet():
             model = kind.from_pretrained(
                 folder,

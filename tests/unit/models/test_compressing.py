@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from readthrough.errors import ConfigError, UnknownNameError
+from readthrough.errors import ConfigError, PromptTooLongError, UnknownNameError
+from readthrough.kernels.rotary import Yarn, linear_frequencies, ntk_frequencies, yarn_frequencies
 from readthrough.models.base import Request
 from readthrough.models.local.backend import LocalModel
 from readthrough.models.local.cache import bytes_held
@@ -18,10 +21,11 @@ TEXT = tiny_models.TEXT * 8
 ASKED = [Request.user(f"{TEXT} {question}", max_tokens=16) for question in ("Who?", "What was seen?", "When?")]
 
 EVERYTHING: list[Any] = [
-    {"keep": {"sink-window": {"window_tokens": 100_000}}},
+    {"keep": {"sink-window": {"window_tokens": 100_000, "renumber": False}}},
     {"keep": {"sink-window": {"window_tokens": 1, "sink_tokens": 100_000, "renumber": False}}},
     {"keep": {"snapkv": {"budget_tokens": 100_000}}},
     {"keep": {"kvzip": {"budget_ratio": 1.0}}},
+    {"store": "disk"},
     {"keep": {"kvzip": {"budget_ratio": 1.0, "uniform": True, "window_tokens": 50}}},
     {
         "select": {"sink-window": {"window_tokens": 4096, "dense_below_tokens": 200}},
@@ -39,6 +43,7 @@ LESS: list[Any] = [
     {"store": {"int4": {"group": 16, "window_tokens": 32}}},
     {"store": {"int8": {"group": 16, "window_tokens": 32}}},
     {"store": {"fp8": {"group": 16, "window_tokens": 32}}},
+    {"store": {"disk": {"window_tokens": 32}}},
     {"keep": {"kvzip": {"budget_ratio": 0.5}}, "store": {"int4": {"group": 16, "value_form": "int2"}}},
     {"select": {"block-topk": {"blocks": 1, "dense_below_tokens": 200}}, "keep": {"kvzip": {"budget_ratio": 0.5}}},
 ]
@@ -100,6 +105,49 @@ def test_plans_that_are_wrong_are_refused(folder: str) -> None:
         ({"store": "int3"}, "int3"),
         ({"store": {"int4": {"value_form": "full"}}}, "packed"),
         ({"store": {"int4": {"group": "wide"}}}, "group"),
+        ({"store": {"int4": {"group": 48}}}, "whole groups of 48"),
+        ({"positions": "stretched"}, "stretched"),
+        ({"positions": {"yarn": {"factor": 0.5}}}, "factor"),
     ]:
         with pytest.raises((ConfigError, UnknownNameError), match=said):
             opened(folder, plan)
+
+
+def test_a_text_of_any_length_in_fixed_memory(folder: str) -> None:
+    plan = {"keep": {"sink-window": {"window_tokens": 64}}}
+    model = opened(folder, plan, window_tokens=100_000)
+    long, longer = (Request.user(tiny_models.TEXT * times, max_tokens=4) for times in (60, 120))
+    held = []
+    for request in (long, longer):
+        reply = model.complete([request])[0]
+        assert reply.usage.prompt_tokens > 2 * 2048, "more than the model was made for"
+        held.append(bytes_held(sequence for _, sequence in list(model._engine.kept._entries.values())[-1:]))
+    assert held[1] < 1.2 * held[0]
+    with pytest.raises(PromptTooLongError):
+        opened(folder, {"keep": "kvzip"}).complete([longer])
+    with pytest.raises(ConfigError, match="made for 2048"):
+        opened(folder, {"keep": "kvzip"}, window_tokens=4096)
+    with pytest.raises(ConfigError, match="lower window_tokens"):
+        opened(folder, {"keep": {"sink-window": {"window_tokens": 2000}}})
+
+
+@pytest.mark.parametrize("scheme", ["linear", "ntk", "yarn"])
+def test_scaled_positions(folder: str, scheme: str) -> None:
+    model = opened(folder, {"positions": {scheme: {"factor": 3}}})
+    assert model.window_tokens == 3 * 2048
+    width, base = 16, 10000.0
+    expected = {
+        "linear": linear_frequencies(width, base, 3),
+        "ntk": ntk_frequencies(width, base, 3),
+        "yarn": yarn_frequencies(width, base, Yarn(3, 2048)),
+    }[scheme]
+    assert torch.allclose(model._loaded.inverse_frequencies, expected.inverse.float(), rtol=1e-6)
+    assert model.complete([Request.user(tiny_models.TEXT * 30, max_tokens=4)])[0].usage.prompt_tokens > 2048
+    assert scheme in model.plan_name and scheme in model.identity
+
+
+@pytest.mark.parametrize("plan", [{"store": "int4"}, {"keep": "kvzip"}])
+def test_sliding_windows_are_not_compressed(tmp_path: Path, plan: Any) -> None:
+    folder = tiny_models.save(tmp_path, "Mistral", sliding_window=64)
+    with pytest.raises(ConfigError, match="sliding window"):
+        opened(str(folder), plan)

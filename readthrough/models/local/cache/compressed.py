@@ -11,7 +11,7 @@ from readthrough.compression.store import FULL, Store
 from readthrough.kernels.attention import attend
 from readthrough.kernels.gathered import QUERIES_MAX, attend_split
 from readthrough.kernels.merge import merge_lse
-from readthrough.models.local.cache.numbers import Numbers, Plain, Quantised
+from readthrough.models.local.cache.numbers import Mapped, Numbers, Plain, Quantised
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -40,7 +40,8 @@ class _Heads:
 
     @classmethod
     def empty(cls, store: Store) -> _Heads:
-        keys, values = (Plain() if scheme is None else Quantised(scheme) for scheme in (store.keys, store.values))
+        plain = Mapped if store.form == "disk" else Plain
+        keys, values = (plain() if scheme is None else Quantised(scheme) for scheme in (store.keys, store.values))
         return cls(keys, values, Plain())
 
     @property

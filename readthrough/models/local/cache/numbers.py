@@ -1,12 +1,15 @@
-"""Keys or values of one layer as they are stored: plain, or packed in 8, 4 or 2 bits."""
+"""Keys or values of one layer as they are stored: plain, on disk, or packed in 8, 4 or 2 bits."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
 
+from readthrough.errors import ModelError
 from readthrough.kernels.quantize import Packed, Scheme, pack, unpack
 
 ROUND_TOKENS = 64
@@ -71,6 +74,56 @@ class Plain(Numbers):
         for x in self.read(count):
             found.append(x)
         return found
+
+
+class Mapped(Numbers):
+    """Numbers as they were computed, in temporary files that are mapped into memory: the system reads what is used."""
+
+    def __init__(self) -> None:
+        self._runs: list[torch.Tensor] = []
+        self._device = torch.device("cpu")
+
+    @property
+    def nbytes(self) -> int:
+        """None that could not be taken away at any moment."""
+        return 0
+
+    def append(self, x: torch.Tensor) -> None:
+        """See `Numbers.append`."""
+        if x.shape[1]:
+            self._device = x.device
+            self._runs.append(_mapped(x.contiguous().cpu()))
+
+    def read(self, count: int) -> Iterator[torch.Tensor]:
+        """Views of the files; on another device copies."""
+        for run in self.beginning(count)._runs:
+            yield run.to(self._device)
+
+    def beginning(self, count: int) -> Mapped:
+        """The same runs, but for a last one that is cut."""
+        found = Mapped()
+        found._device = self._device
+        for run in self._runs:
+            taken = min(count, run.shape[1])
+            if taken:
+                found._runs.append(run[:, :taken])
+            count -= taken
+        return found
+
+
+def _mapped(x: torch.Tensor) -> torch.Tensor:
+    """The same numbers in a file without a name, which goes when they are let go."""
+    handle, path = tempfile.mkstemp(prefix="readthrough-", suffix=".kv")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(x.view(torch.uint8).numpy().data)
+        return torch.from_file(path, shared=False, size=x.numel(), dtype=x.dtype).view(x.shape)
+    except OSError as error:
+        raise ModelError(
+            f"cannot store KV on disk: {error}", path=tempfile.gettempdir(), hint="TMPDIR names another folder"
+        ) from error
+    finally:
+        os.unlink(path)
 
 
 class Quantised(Numbers):

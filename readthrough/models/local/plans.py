@@ -1,0 +1,46 @@
+"""What a plan asks of a model: checked, and its positions set, before weights are loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from readthrough.compression.base import Positions
+from readthrough.compression.plan import Plan
+from readthrough.compression.store import FULL
+from readthrough.errors import ConfigError
+
+
+def fit_plan(plan: Plan, config: Any, folder: Path) -> None:
+    """Set what a plan changes in a model's configuration.
+
+    Raises:
+        ConfigError: the model cannot do what the plan says; the message says why.
+    """
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None)
+    slides = "sliding_attention" in kinds if kinds else getattr(text, "sliding_window", None)
+    if plan.moment is not None and slides:
+        _refuse(plan, folder, "has layers with a sliding window, whose KV cannot be compressed")
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    if plan.store != FULL:
+        for scheme in (plan.store.keys, plan.store.values):
+            whole = 1 if scheme is None else max(8 // scheme.bits, plan.store.group if scheme.axis == "token" else 1)
+            if width % whole:
+                _refuse(plan, folder, f"has heads of {width} channels, which are no whole groups of {whole}")
+    if plan.positions is not None:
+        _move(plan, plan.positions, text, folder)
+
+
+def _move(plan: Plan, positions: Positions, text: Any, folder: Path) -> None:
+    rope = dict(getattr(text, "rope_parameters", None) or {})
+    if rope.get("rope_type") != "default" or rope.get("partial_rotary_factor", 1) != 1:
+        _refuse(plan, folder, f"has positions of its own: {rope or 'none that turn'}")
+    trained = int(text.max_position_embeddings)
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    text.rope_parameters = positions.rope(rope, trained, width)
+    text.max_position_embeddings = positions.window_tokens(trained)
+
+
+def _refuse(plan: Plan, folder: Path, reason: str) -> None:
+    raise ConfigError(f"this model cannot follow the plan {plan.name!r}: it {reason}", path=str(folder))
