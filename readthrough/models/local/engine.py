@@ -114,7 +114,8 @@ class Engine:
 
     def keep_on_disk(self, root: Path, limit_bytes: int) -> None:
         """Keep texts that are read below the folder `root` too, with at most `limit_bytes`: see `Readings`."""
-        plan = DENSE.name if self.plan == DENSE else f"{self.plan.name} in pieces of {self.cuts.piece_tokens}"
+        # Only with a plan does KV depend on where prompts are cut: see `Cuts`.
+        plan = self.plan.name if self.plan == DENSE_PLAN else f"{self.plan.name} in pieces of {self.cuts.piece_tokens}"
         weights = (self.loaded.fingerprint, str(self.model.dtype), self.loaded.form.kind)
         made_by = "\n".join([*weights, self.device.type, plan, torch.__version__])
         with self._disk():
