@@ -49,10 +49,19 @@ class Settings(BaseModel):
     deadline_seconds: float = Field(600.0, gt=0, description="total time for one call of an endpoint")
     window_tokens: int | None = Field(None, gt=0, description="window of the model, where it cannot be found out")
     size_limit_bytes: int = Field(20 * 1024**3, gt=0, description="size the library is pruned to")
+    readings_bytes: int = Field(
+        10 * 1024**3, ge=0, description="most that a local model's readings take on disk, 0 for none"
+    )
+
+    @property
+    def readings(self) -> Path:
+        """The folder of a local model's readings: the KV of texts that it has read."""
+        return self.home / "readings"
 
     def to_keep(self) -> dict[str, Any]:
         """What must be set again to open the same texts and model later, as plain values; never a key or password."""
-        kept = self.model_dump(mode="json", exclude={"workflow", "home", "size_limit_bytes"}, exclude_none=True)
+        left_out = {"workflow", "home", "size_limit_bytes", "readings_bytes"}
+        kept = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         return {name: _without_secrets(value) for name, value in kept.items()}
 
     @field_validator("home", mode="after")
@@ -60,7 +69,7 @@ class Settings(BaseModel):
     def _expand(cls, home: Path) -> Path:
         return home.expanduser()
 
-    @field_validator("size_limit_bytes", mode="before")
+    @field_validator("size_limit_bytes", "readings_bytes", mode="before")
     @classmethod
     def _size(cls, value: object) -> object:
         return parse_size_bytes(value) if isinstance(value, str) else value
@@ -89,6 +98,7 @@ class Overrides(TypedDict, total=False):
     deadline_seconds: float | None
     window_tokens: int | None
     size_limit_bytes: int | str | None
+    readings_bytes: int | str | None
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,8 @@ class Models:
             window_tokens=settings.window_tokens,
             base_url=settings.base_url,
             deadline_seconds=settings.deadline_seconds,
+            readings=settings.readings,
+            readings_bytes=settings.readings_bytes,
             on_event=self._on_event,
         )
 

@@ -17,6 +17,7 @@ from readthrough.errors import UsageError
 from readthrough.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:
+    from readthrough.config import Settings
     from readthrough.memory.holdings import Holding
     from readthrough.memory.library import Library
 
@@ -44,6 +45,10 @@ class PruneFlags(Common):
 
     limit: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Take out what was used longest ago until this size: 5GB.")
+    ] = None
+    readings: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Delete the readings of local models used longest ago until this size: 0."),
     ] = None
     unused_days: Annotated[float | None, typer.Option(min=0, help="Take out what was not used for so long.")] = None
 
@@ -88,33 +93,44 @@ def delete(flags: NamesFlags) -> None:
 
 
 def size(flags: Common) -> None:
-    """Print what the library takes on disk."""
+    """Print what the library takes on disk, and the readings of local models beside it."""
+    from readthrough.models.local.stored import stored
+
     screen = Screen(flags)
     with _library(flags, screen) as library:
         total = library.size()
         documents = len(library.list())
+    sizes = [reading.nbytes for reading in stored(_settings(flags).readings)]
     if flags.json:
-        screen.json({"schema": SCHEMA_VERSION, "bytes": total, "documents": documents})
+        beside = {"readings_bytes": sum(sizes), "readings": len(sizes)}
+        screen.json({"schema": SCHEMA_VERSION, "bytes": total, "documents": documents, **beside})
     else:
         screen.data(f"{total / 1e6:,.1f} MB, {documents} documents")
+        screen.data(f"{sum(sizes) / 1e6:,.1f} MB, {len(sizes)} readings: texts as local models have read them")
 
 
 def prune(flags: PruneFlags) -> None:
-    """Take out what was not used for long, or until the library is small enough."""
-    from readthrough.config import parse_size_bytes
+    """Take out what was not used for long, or until the library, or the readings, are small enough."""
+    from readthrough.models.local.stored import prune, stored
 
-    if flags.limit is None and flags.unused_days is None:
-        raise UsageError("nothing to prune by", hint="--limit SIZE, --unused-days DAYS, or both")
-    try:
-        limit_bytes = None if flags.limit is None else parse_size_bytes(flags.limit)
-    except ValueError as error:
-        raise UsageError(f"--limit: {error}") from error
+    if flags.limit is None and flags.readings is None and flags.unused_days is None:
+        raise UsageError("nothing to prune by", hint="--limit SIZE, --readings SIZE, --unused-days DAYS, or several")
+    limit_bytes, readings_bytes = _size_of("--limit", flags.limit), _size_of("--readings", flags.readings)
     unused_seconds = None if flags.unused_days is None else flags.unused_days * DAY_SECONDS
     screen = Screen(flags)
     with _library(flags, screen) as library:
         gone = library.prune(limit_bytes, unused_seconds)
         _print(gone, flags, screen)
         screen.say(f"{len(gone)} documents were taken out; the library takes {library.size() / 1e6:,.1f} MB")
+    root = _settings(flags).readings
+    before = len(stored(root))
+    if unused_seconds is not None:
+        prune(root, 0, unused_seconds)
+    if readings_bytes is not None:
+        prune(root, readings_bytes)
+    left = stored(root)
+    taken = sum(reading.nbytes for reading in left)
+    screen.say(f"{before - len(left)} readings were deleted; the others take {taken / 1e6:,.1f} MB")
 
 
 def check(flags: Common) -> int:
@@ -132,12 +148,26 @@ def check(flags: Common) -> int:
     return 1 if problems else 0
 
 
+def _size_of(flag: str, text: str | None) -> int | None:
+    from readthrough.config import parse_size_bytes
+
+    try:
+        return None if text is None else parse_size_bytes(text)
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}") from error
+
+
+def _settings(flags: Common) -> Settings:
+    from readthrough.config import load_settings
+
+    return load_settings(overrides(flags)).settings
+
+
 @contextmanager
 def _library(flags: Common, screen: Screen) -> Iterator[Library]:
-    from readthrough.config import load_settings
     from readthrough.opening import open_library
 
-    library = open_library(load_settings(overrides(flags)).settings, screen.on_event)
+    library = open_library(_settings(flags), screen.on_event)
     try:
         yield library
     finally:

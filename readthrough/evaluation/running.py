@@ -138,7 +138,8 @@ class _Run:
         """Run the grid, one model after the other."""
         self._total = total
         self._store.start(_now(), self._grid.text)
-        models = Models(self._settings, None, self._listener.on_event)
+        # What a system has read must help no other, nor the next grid: see `_answer_all`.
+        models = Models(self._settings.model_copy(update={"readings_bytes": 0}), None, self._listener.on_event)
         for spec in self._grid.models:
             if self._over():
                 break
@@ -245,6 +246,7 @@ class _Run:
             encoding=settings.encoding,
             home=settings.home,
             size_limit_bytes=settings.size_limit_bytes,
+            readings_bytes=0,
             device=settings.device,
             dtype=settings.dtype,
             on_event=self._listener.on_event,

@@ -35,6 +35,8 @@ class ModelOptions(TypedDict, total=False):
     deadline_seconds: float | None
     concurrency: int | None
     prices: Prices | None
+    readings: Path | None
+    readings_bytes: int | None
     on_event: Callable[[Event], None] | None
 
 

@@ -96,7 +96,15 @@ def test_variables_read_elsewhere_are_fine() -> None:
 )
 def test_sizes(text: str, size_bytes: int) -> None:
     assert parse_size_bytes(text) == size_bytes
-    assert load_settings(environ={"READTHROUGH_SIZE_LIMIT_BYTES": text}).settings.size_limit_bytes == size_bytes
+    environ = {"READTHROUGH_SIZE_LIMIT_BYTES": text, "READTHROUGH_READINGS_BYTES": text}
+    settings = load_settings(environ=environ).settings
+    assert (settings.size_limit_bytes, settings.readings_bytes) == (size_bytes, size_bytes)
+
+
+def test_readings_lie_in_the_home_and_can_be_turned_off(tmp_path: Path) -> None:
+    settings = load_settings({"home": tmp_path}, {"READTHROUGH_READINGS_BYTES": "0"}).settings
+    assert settings.readings == tmp_path / "readings" and settings.readings_bytes == 0
+    assert "readings_bytes" not in settings.to_keep()
 
 
 def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

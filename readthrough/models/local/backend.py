@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from readthrough.models.local.text import ReplyText
 from readthrough.models.weights import resolve
 from readthrough.types import Event, Usage
 
+_COUNTS = ("window_tokens", "forward_tokens", "kept_bytes", "readings_bytes")
 _RUNNING = ("running_replies", "running_bytes", "draft_tokens")
 
 
@@ -52,6 +54,9 @@ class LocalModel(ModelBackend):
         forward_tokens: the most tokens in one pass; longer prompts take several passes.
         kept_bytes: how much KV of finished calls is kept, so that a text that is asked about again is not read
             again; 0 keeps none.
+        readings: a folder in which texts that are read are kept for other processes; None keeps none. On CUDA none
+            are kept either: computing KV takes about as long there as a disk does to give it back.
+        readings_bytes: the most bytes that they take, and at most a tenth of what is free on the disk; 0 keeps none.
         running_replies: the most replies written side by side.
         running_bytes: the most KV that replies or scores computed side by side may need (one always runs).
         draft_tokens: the most tokens that prompt lookup drafts for a step of a greedy reply; 0 turns it off.
@@ -66,6 +71,8 @@ class LocalModel(ModelBackend):
     window_tokens: int = 0
     forward_tokens: int = 2048
     kept_bytes: int = 1 << 30
+    readings: str | Path | None = None
+    readings_bytes: int = 10 << 30
     running_replies: int = 16
     running_bytes: int = 2 << 30
     draft_tokens: int = 7
@@ -89,6 +96,8 @@ class LocalModel(ModelBackend):
         self._lock = threading.RLock()
         self._prompts = Prompts(loaded.tokenizer)
         self._engine = Engine(loaded, self.forward_tokens, self.kept_bytes, self.on_event, self._plan)
+        if self.readings is not None and self.readings_bytes and loaded.device.type != "cuda":
+            self._engine.keep_on_disk(Path(self.readings).expanduser(), self.readings_bytes)
         limits = Limits(self.running_replies, self.running_bytes, draft_rows(self.weights), self.draft_tokens)
         self._writer = Writer(self._engine, limits)
         self._grammar_tokenizer = cache(lambda: grammar_tokenizer(loaded.tokenizer, loaded.vocabulary))
@@ -151,13 +160,13 @@ class LocalModel(ModelBackend):
         return self._prompts.count(texts)
 
     def close(self) -> None:
-        """Drop the KV that is kept. The backend can still be used."""
+        """Drop the KV that is kept in memory. The backend can still be used."""
         with self._lock:
             self._engine.kept.clear()
 
     def _check_settings(self) -> None:
         least = {"forward_tokens": 1, "running_replies": 1}
-        for setting in ("window_tokens", "forward_tokens", "kept_bytes", *_RUNNING):
+        for setting in (*_COUNTS, *_RUNNING):
             value = getattr(self, setting)
             if value < least.get(setting, 0):
                 raise ConfigError(f"{setting} must be at least {least.get(setting, 0)}, got {value}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,10 +21,16 @@ from readthrough.models.local.cuts import Cuts
 from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
+from readthrough.models.local.readings import Readings
 from readthrough.types import Event
 
 LOGITS_BYTES = 512 << 20
 """The most bytes of logits that one pass makes."""
+
+STORED_TOKENS_MIN = 2048
+"""A job that computed so many tokens is stored on disk, where readings are: it read a text, and prompts begin with the
+text. So a text is written once, and no question about it is. Passages that were searched for are fewer, and will hardly
+stand together again; a processor takes 1% to 5% of the time that it computed such a job to write it."""
 
 Take = Callable[[int, torch.Tensor], None]
 
@@ -72,6 +80,7 @@ class Engine:
 
     Attributes:
         kept: the sequences of earlier calls.
+        readings: those on disk; None where nothing is kept there.
         token_bytes: the KV of one token.
     """
 
@@ -88,6 +97,7 @@ class Engine:
         self.device = loaded.device
         self.forward_tokens = forward_tokens
         self.kept = KeptSequences(kept_bytes)
+        self.readings: Readings | None = None
         self.on_event = on_event or (lambda event: None)
         self.plan = plan
         self.compressor = Compressor(plan, loaded, self.forward, forward_tokens)
@@ -107,6 +117,24 @@ class Engine:
         """Whether a reply's KV is what a prompt's pass would have computed: only then is it kept for later calls."""
         return self.loaded.form.kind == "full" and self.plan.decode is None and self.plan.moment != "prompt"
 
+    def keep_on_disk(self, root: Path, limit_bytes: int) -> None:
+        """Keep texts that are read below the folder `root` too, with at most `limit_bytes`: see `Readings`."""
+        # Only with a plan does KV depend on where prompts are cut: see `Cuts`.
+        plan = self.plan.name if self.plan == DENSE_PLAN else f"{self.plan.name} in pieces of {self.cuts.piece_tokens}"
+        weights = (self.loaded.fingerprint, str(self.model.dtype), self.loaded.form.kind)
+        made_by = "\n".join([*weights, self.device.type, plan, torch.__version__])
+        with self._disk():
+            self.readings = Readings(root, made_by, limit_bytes, self.device)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """An error of the disk inside is said, once: from then on nothing is looked for or stored there."""
+        try:
+            yield
+        except OSError as error:
+            self.readings = None
+            self.on_event(Event("warning", 0, note=f"what is read is not kept on disk: {error}"))
+
     def run(self, jobs: Seq[Job]) -> None:
         """Compute every job, prefixes that jobs share once. Sequences are kept for later calls."""
         self._find_kept(jobs)
@@ -117,10 +145,17 @@ class Engine:
         self.advance(jobs)
         for job in jobs:
             self.kept.add(job.tokens, job.sequence)
+            if self.readings is not None and len(job.tokens) - job.cached_tokens >= STORED_TOKENS_MIN:
+                with self._disk():
+                    self.readings.add(job.tokens, job.sequence)
 
     def _find_kept(self, jobs: Seq[Job]) -> None:
         for job in jobs:
             kept, length = self.kept.match(job.tokens, self._reusable(job))
+            if self.readings is not None:
+                with self._disk():
+                    reading, further = self.readings.match(job.tokens, self._reusable(job), length)
+                    kept, length = (reading, further) if reading else (kept, length)
             length = self.cuts.settled(length)
             job.sequence = (kept or job.sequence).fork(length, reserve_tokens=len(job.tokens) - length)
 

@@ -33,7 +33,7 @@ _ELSEWHERE = "serve this model with another program and name it as openai:MODEL@
 class Loaded:
     """A model that is ready to run: weights, tokenizer, the ids that end a reply, the longest input.
 
-    `form` says which weights a pass computes with.
+    `form` says which weights a pass computes with, `fingerprint` which files they come from.
     """
 
     model: Any
@@ -43,6 +43,7 @@ class Loaded:
     vocabulary: int
     device: torch.device
     form: WeightForm = field(default_factory=WeightForm)
+    fingerprint: str = ""
 
     @property
     def layers(self) -> int:
@@ -117,10 +118,24 @@ def load(
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise WeightsError(f"cannot load the model: {error}", path=str(folder)) from error
     model = model.to(target).eval().requires_grad_(False)
+    loaded = replace(describe(model, tokenizer), fingerprint=fingerprint(folder))
     if weights == "full":
         pack_linears(model)
-        return describe(model, tokenizer)
-    return replace(describe(model, tokenizer), form=quantise_linears(model, weights))
+        return loaded
+    return replace(loaded, form=quantise_linears(model, weights))
+
+
+def fingerprint(folder: Path) -> str:
+    """What tells the weights in a folder from all others on this machine, without reading them.
+
+    Fine-tunes of one model differ neither in size nor in header, and the time of writing can be copied. That of the
+    last change to a file cannot be set: files that are copied, moved or changed get a new fingerprint.
+    """
+    said = []
+    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        found = path.stat()
+        said.append(f"{path.resolve()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}")
+    return "\n".join(said)
 
 
 def describe(model: Any, tokenizer: Any) -> Loaded:

@@ -1,159 +1,151 @@
 """Readings: the KV of texts that were read, on disk, found again by the tokens that they begin with.
 
-A reading is one safetensors file: the tokens, and the keys and values of every layer, as they were computed. It is
-mapped into memory when it is found, so that only what is attended to is read. Files are written beside their place
+A reading is one safetensors file: the keys and values of every layer as they were computed, the tokens, a checksum. It
+is mapped into memory when it is found, so that only what is attended to is read. Files are written beside their place
 and moved there whole; what is damaged is found by its checksum, deleted, and read anew from the text.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import time
+import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from readthrough.models.local.cache import ROUND_TOKENS, Block, Sequence
 from readthrough.models.local.prompts import Tokens, common_length
+from readthrough.models.local.stored import ENDING, UNFINISHED, prune, stored_bytes, sweep
 
 TOKENS_MIN = 512
-"""Shorter ones are computed about as quickly as they are looked up and checked."""
+"""Fewer are computed about as quickly as they are looked up and checked."""
 
-ENDING = ".safetensors"
-_UNFINISHED = ".tmp"
-_STALE_SECONDS = 3600.0
-_VERSION = "1"
+DISK_RATIO = 0.1
+"""The share of what is free on the disk that readings may take at most."""
 
+SPARED_SECONDS = 3600.0
+"""What was used so lately is not deleted for something new: a text that is larger than the quota would push out its
+own beginning, be written anew with every question, and never be found."""
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A reading's file: its path, tokens and checksum."""
+VERSION = "1"
+"""To be raised when the files, or how the engine computes KV, change."""
 
-    path: Path
-    tokens: Tokens
-    crc: int
+_DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32", torch.float64: "F64"}
+_ALIGNED_BYTES = 64
+_CRC_BYTES = 4
 
 
 class Readings:
-    """The readings in a folder, which holds those of one model alone.
+    """The readings of one model, in a folder of their own below `root`.
 
-    Several processes may share the folder. The least recently used readings are deleted beyond a number of bytes.
+    Several processes may share `root`. The least recently used readings, of whichever model, are deleted beyond a
+    number of bytes.
 
     Args:
-        folder: where they are; made where it is not there.
-        limit_bytes: the most bytes that all of them may take.
+        root: the folder of all readings; made where it is not there.
+        made_by: all that KV depends on beside the tokens. What differs in it shares nothing.
+        limit_bytes: the most bytes that all readings below `root` may take; fewer where the disk is rather full.
         device: where their KV is used.
+
+    Raises:
+        OSError: the folder cannot be made or read.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int, device: torch.device) -> None:
-        self.folder = folder
-        self.limit_bytes = limit_bytes
+    def __init__(self, root: Path, made_by: str, limit_bytes: int, device: torch.device) -> None:
+        self.root = root
+        self.folder = root / hashlib.sha256(f"{VERSION}\n{made_by}".encode()).hexdigest()[:16]
         self.device = device
-        self._files: dict[Path, _File] = {}
+        self._tokens: dict[Path, Tokens] = {}
         self._by_beginning: dict[bytes, Path] = {}
+        self._blocks: WeakValueDictionary[Path, Block] = WeakValueDictionary()
         self._checked: set[Path] = set()
         self._seen_ns = -1
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(f"*{_UNFINISHED}"):  # of a process that was killed while it wrote
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                    path.unlink()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sweep(root)
+        available = shutil.disk_usage(root).free + stored_bytes(root)
+        self.limit_bytes = min(limit_bytes, int(DISK_RATIO * available))
 
-    @property
-    def nbytes(self) -> int:
-        """The bytes that all readings take on disk."""
-        return sum(size for _, size, _ in self._stored())
-
-    def match(self, tokens: Tokens, limit: int) -> tuple[Sequence | None, int]:
+    def match(self, tokens: Tokens, limit: int, known: int = 0) -> tuple[Sequence | None, int]:
         """The reading that begins most like `tokens`, and how many of the first `limit` it has.
 
-        A reading that is damaged is deleted and not found.
+        None where it has not many more than the `known` tokens that are at hand. What is damaged is deleted.
+
+        Raises:
+            OSError: the folder cannot be read or written.
         """
+        if limit - known < TOKENS_MIN:
+            return None, 0
         self._look()
         wanted = tokens[:limit]
-        while (file := self._longest(wanted)) is not None:
-            length = common_length(file.tokens, wanted)
-            if length < TOKENS_MIN:
+        while (path := self._longest(wanted)) is not None:
+            length = common_length(self._tokens[path], wanted)
+            if length - known < TOKENS_MIN:
                 break
-            sequence = self._load(file)
-            if sequence is not None:
-                return sequence, length
+            block = self._load(path)
+            if block is not None:
+                return Sequence([(block, block.length)]), length
         return None, 0
 
     def add(self, tokens: Tokens, sequence: Sequence) -> bool:
-        """Store a sequence; whether it is stored now. What a reading has already is not, nor what is compressed.
+        """Store the KV of `tokens`, which `sequence` begins with; whether it is stored now.
+
+        It is not where there is a reading of most of it already, or no room beside what was used lately; what is
+        compressed never is.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full; nothing is left behind.
         """
         if sequence.compressed is not None:
             return False
-        tokens = tokens[: sequence.length]
         self._look()
         held = self._longest(tokens)
-        known = 0 if held is None else common_length(held.tokens, tokens)
+        known = 0 if held is None else common_length(self._tokens[held], tokens)
         if len(tokens) - known < TOKENS_MIN:
             return False
-        tensors = _tensors(tokens, sequence)
-        size = sum(tensor.nbytes for tensor in tensors.values())
-        if size > self.limit_bytes:
+        header, nbytes = _header(tokens, sequence)
+        room = self.limit_bytes - nbytes
+        if room < 0 or prune(self.root, room, SPARED_SECONDS) > room:
             return False
-        self._make_room(size)
         path = self.folder / f"{_digests(tokens)[-1].hex()}{ENDING}"
-        unfinished = path.with_suffix(f".{os.getpid()}{_UNFINISHED}")
+        unfinished = path.with_suffix(f".{os.getpid()}{UNFINISHED}")
         try:
-            save_file(tensors, unfinished, {"version": _VERSION, "crc": str(_crc(tensors))})
+            _write(unfinished, header, _data(tokens, sequence))
             os.replace(unfinished, path)
-        except SafetensorError as error:  # what the file system says of a write
-            raise OSError(str(error)) from error
         finally:
             unfinished.unlink(missing_ok=True)
         self._checked.add(path)
-        if held is not None and known == len(held.tokens):
-            self._forget(held.path)  # the new one holds all of it
+        if held is not None and known == len(self._tokens[held]):
+            self._forget(held)  # the new one holds all of it
         return True
-
-    def clear(self) -> None:
-        """Delete all."""
-        for path, _, _ in list(self._stored()):
-            self._forget(path)
-
-    def _stored(self) -> Iterator[tuple[Path, int, float]]:
-        """Path, bytes and time of the last use of every reading."""
-        for path in self.folder.glob(f"*{ENDING}"):
-            with suppress(FileNotFoundError):  # another process may delete it meanwhile
-                told = path.stat()
-                yield path, told.st_size, told.st_mtime
 
     def _look(self) -> None:
         """Take notice of what other processes have added or deleted."""
         now = self.folder.stat().st_mtime_ns
         if now == self._seen_ns:
             return
-        there = {path for path, _, _ in self._stored()}
-        for path in there - self._files.keys():
-            file = _opened(path)
-            if file is None:
+        there = set(self.folder.glob(f"*{ENDING}"))
+        for path in self._tokens.keys() - there:
+            self._forget(path)
+        for path in there - self._tokens.keys():
+            tokens = _tokens_of(path)
+            if tokens is None:
                 self._forget(path)
-                continue
-            self._files[path] = file
-        for path in self._files.keys() - there:
-            del self._files[path]
+            else:
+                self._tokens[path] = tokens
         self._by_beginning = {
-            digest: path for path, file in sorted(self._files.items()) for digest in _digests(file.tokens)
+            digest: path for path, tokens in sorted(self._tokens.items()) for digest in _digests(tokens)
         }
         self._seen_ns = now
 
-    def _longest(self, tokens: Tokens) -> _File | None:
+    def _longest(self, tokens: Tokens) -> Path | None:
         """The reading that has most whole pages of the beginning of `tokens`."""
         found = None
         for digest in _digests(tokens):
@@ -161,74 +153,103 @@ class Readings:
             if path is None:
                 break
             found = path
-        return None if found is None else self._files[found]
+        return found
 
-    def _load(self, file: _File) -> Sequence | None:
+    def _load(self, path: Path) -> Block | None:
         """The KV of a reading, None where the file is damaged or gone."""
         try:
-            with safe_open(file.path, framework="pt") as stored:
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  not a mapping
-            if file.path not in self._checked and _crc(tensors) != file.crc:
-                self._forget(file.path)
+            os.utime(path)
+            if path in self._blocks:
+                return self._blocks[path]
+            if path not in self._checked and not _is_whole(path):
+                self._forget(path)
                 return None
-            os.utime(file.path)
-        except (OSError, SafetensorError):
-            self._forget(file.path)
-            return None
-        self._checked.add(file.path)
-        block = Block()
-        for layer in range((len(tensors) - 1) // 2):
-            block.keys.append(tensors[f"keys.{layer}"].to(self.device))
-            block.values.append(tensors[f"values.{layer}"].to(self.device))
-        block.length = block.shared = len(file.tokens)
-        block.nbytes = sum(tensor.nbytes for tensor in (*block.keys, *block.values))
-        return Sequence([(block, block.length)])
-
-    def _make_room(self, size: int) -> None:
-        stored = sorted(self._stored(), key=lambda each: each[2])
-        held = sum(each[1] for each in stored)
-        for path, taken, _ in stored:
-            if held + size <= self.limit_bytes:
-                return
+            block = _block(path, len(self._tokens[path]), self.device)
+        except (FileNotFoundError, SafetensorError):
             self._forget(path)
-            held -= taken
+            return None
+        self._checked.add(path)
+        self._blocks[path] = block
+        return block
 
     def _forget(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         self._checked.discard(path)
-        self._files.pop(path, None)
+        self._tokens.pop(path, None)
         self._by_beginning = {digest: other for digest, other in self._by_beginning.items() if other != path}
 
 
-def _opened(path: Path) -> _File | None:
-    """What a reading's file says of itself, None where it is damaged or of another version."""
+def _header(tokens: Tokens, sequence: Sequence) -> tuple[bytes, int]:
+    """The beginning of a safetensors file, and how many bytes the whole file has.
+
+    Lengths are rounded up to whole pages, as buffers in memory are. The checksum is the last tensor.
+    """
+    pages = -(-len(tokens) // ROUND_TOKENS) * ROUND_TOKENS
+    first = next(block for block in sequence.blocks() if isinstance(block, Block) and block.keys)
+    tensors: list[tuple[str, str, list[int], int]] = []
+    for layer, pair in enumerate(zip(first.keys, first.values, strict=True)):
+        for name, tensor in zip(("keys", "values"), pair, strict=True):
+            heads, _, width = tensor.shape
+            nbytes = heads * pages * width * tensor.itemsize
+            tensors.append((f"{name}.{layer}", _DTYPES[tensor.dtype], [heads, pages, width], nbytes))
+    tensors += [("tokens", "I32", [len(tokens)], 4 * len(tokens)), ("crc", "U32", [1], _CRC_BYTES)]
+    described: dict[str, Any] = {}
+    end = 0
+    for name, dtype, shape, nbytes in tensors:
+        described[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + nbytes]}
+        end += nbytes
+    text = json.dumps(described).encode()
+    text += b" " * (-(len(text) + 8) % _ALIGNED_BYTES)
+    return len(text).to_bytes(8, "little") + text, 8 + len(text) + end
+
+
+def _data(tokens: Tokens, sequence: Sequence) -> Iterator[memoryview]:
+    """What follows the header, but for the checksum; a layer at a time, so that there is no second copy of it all."""
+    count = len(tokens)
+    for layer in range(sequence.layers):
+        for tensor in sequence.gather(layer):
+            whole = tensor.new_zeros(tensor.shape[0], -(-count // ROUND_TOKENS) * ROUND_TOKENS, tensor.shape[2])
+            whole[:, :count] = tensor[:, :count]
+            yield whole.cpu().view(torch.uint8).numpy().data
+    yield tokens.astype(np.int32).data
+
+
+def _write(path: Path, header: bytes, data: Iterator[memoryview]) -> None:
+    crc = zlib.crc32(header)
+    with path.open("wb") as file:
+        file.write(header)
+        for piece in data:
+            crc = zlib.crc32(piece, crc)
+            file.write(piece)
+        file.write(crc.to_bytes(_CRC_BYTES, "little"))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is as it was written."""
+    data = np.memmap(path, mode="r").data
+    return zlib.crc32(data[:-_CRC_BYTES]) == int.from_bytes(data[-_CRC_BYTES:], "little")
+
+
+def _tokens_of(path: Path) -> Tokens | None:
+    """The tokens of a reading's file, None where that cannot be read."""
     try:
-        with safe_open(path, framework="np") as stored:
-            said: dict[str, Any] = stored.metadata() or {}
-            if said.get("version") != _VERSION:
-                return None
-            return _File(path, stored.get_tensor("tokens").astype(np.int64), int(said["crc"]))
-    except (OSError, SafetensorError, KeyError, ValueError):
+        with safe_open(path, framework="np") as file:
+            tokens: Tokens = file.get_tensor("tokens").astype(np.int64)
+            return tokens
+    except (FileNotFoundError, SafetensorError):
         return None
 
 
-def _tensors(tokens: Tokens, sequence: Sequence) -> dict[str, torch.Tensor]:
-    """What a file holds. Lengths are rounded up to whole pages, as buffers in memory are."""
-    tensors = {"tokens": torch.from_numpy(tokens.astype(np.int32))}
-    pages = -(-len(tokens) // ROUND_TOKENS) * ROUND_TOKENS
-    for layer in range(sequence.layers):
-        for name, tensor in zip(("keys", "values"), sequence.gather(layer), strict=True):
-            whole = tensor.new_zeros(tensor.shape[0], pages, tensor.shape[2], device="cpu")
-            whole[:, : len(tokens)] = tensor[:, : len(tokens)]
-            tensors[f"{name}.{layer}"] = whole
-    return tensors
-
-
-def _crc(tensors: dict[str, torch.Tensor]) -> int:
-    crc = 0
-    for name in sorted(tensors):
-        crc = zlib.crc32(tensors[name].flatten().view(torch.uint8).numpy().data, crc)
-    return crc
+def _block(path: Path, length: int, device: torch.device) -> Block:
+    """The KV in a reading's file, mapped into memory where it is used on the processor."""
+    block = Block()
+    with safe_open(path, framework="pt") as file:
+        for layer in range(len(file.keys()) // 2 - 1):
+            block.keys.append(file.get_tensor(f"keys.{layer}").to(device))
+            block.values.append(file.get_tensor(f"values.{layer}").to(device))
+    block.length = block.shared = length
+    block.nbytes = sum(tensor.nbytes for tensor in (*block.keys, *block.values))
+    return block
 
 
 def _digests(tokens: Tokens) -> list[bytes]:

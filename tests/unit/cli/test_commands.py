@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +134,31 @@ def test_index_then_library(run: Run, book: Path) -> None:
     assert run("library", "delete", listed[0]["id"][:12]).returncode == 0
     assert json.loads(run("library", "list", "--json").stdout)["documents"] == []
     assert run("library", "show", book).returncode == 4
+
+
+def test_readings_are_shown_and_pruned(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "readings" / "0123"
+    folder.mkdir(parents=True)
+    for name, days in (("new", 0), ("old", 3), ("older", 9)):
+        path = folder / f"{name}.safetensors"
+        path.write_bytes(bytes(1000))
+        used = time.time() - days * 86400 - 10
+        os.utime(path, (used, used))
+    assert "0.0 MB, 3 readings" in run("library", "size").stdout
+    size = json.loads(run("library", "size", "--json").stdout)
+    assert (size["readings_bytes"], size["readings"], size["documents"]) == (3000, 3, 0)
+    for flags, left in (
+        (["--unused-days", "5"], {"new", "old"}),
+        (["--readings", "1000"], {"new"}),
+        (["--limit", "1000"], {"new"}),
+        (["--readings", "0"], set()),
+    ):
+        done = run("library", "prune", *flags)
+        assert done.returncode == 0, done.stderr
+        assert {path.stem for path in folder.iterdir()} == left
+    assert "1 readings were deleted" in done.stderr
+    assert run("library", "prune").returncode == 2
+    assert run("library", "prune", "--readings", "many").returncode == 2
 
 
 def test_partial(run: Run, book: Path, tmp_path: Path) -> None:

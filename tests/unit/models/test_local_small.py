@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -71,6 +72,25 @@ def test_asking_again_reads_only_the_question(small_model: LocalModel) -> None:
     assert "Maren" in first.text
     assert "forty" in again.text.lower() or "40" in again.text
     assert again.usage.prompt_tokens - again.usage.cached_tokens < 25
+
+
+def test_a_reading_on_disk_is_what_was_in_memory(small_model: LocalModel, tmp_path: Path) -> None:
+    engine = small_model._engine
+    text = "".join(f"{number}. {passage} " for number in range(26) for passage in PASSAGES)
+    request = Request.user(f"{text}\n\n{QUESTION}", max_tokens=8)
+    try:
+        engine.keep_on_disk(tmp_path, 1 << 30)
+        cold = small_model.complete([request])[0]
+        from_memory = small_model.likelihood([request], ["Maren"])[0]
+        small_model.close()
+        from_disk = small_model.likelihood([request], ["Maren"])[0]
+        again = small_model.complete([request])[0]
+    finally:
+        engine.readings = None
+    assert cold.usage.cached_tokens == 0 and "Anholt" in cold.text
+    assert from_disk.logprob == from_memory.logprob
+    assert from_disk.usage.cached_tokens == from_memory.usage.cached_tokens == cold.usage.prompt_tokens - 1
+    assert again.text == cold.text
 
 
 def test_a_schema_with_real_tokens(small_model: LocalModel) -> None:
