@@ -27,6 +27,9 @@ from readthrough.types import Event
 LOGITS_BYTES = 512 << 20
 """The most bytes of logits that one pass makes."""
 
+PASS_TOKENS_MIN = 16
+"""Where memory does not suffice passes become smaller, down to this."""
+
 STORED_TOKENS_MIN = 2048
 """A job that computed so many tokens is stored on disk, where readings are: it read a text, and prompts begin with the
 text. So a text is written once, and no question about it is. Passages that were searched for are fewer, and will hardly
@@ -64,6 +67,19 @@ class Job:
         self.queries[layer] = latest[:, -count:].clone()
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch says that there is no memory left, on a GPU or for a processor."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def out_of_memory(what: str) -> ModelError:
+    """The error for what does not fit even a piece at a time."""
+    return ModelError(
+        f"out of memory with {what}",
+        hint="lower running_replies, running_bytes or kept_bytes, or choose a plan that keeps less",
+    )
+
+
 def _ignore(offset: int, logits: torch.Tensor) -> None:
     """For tokens whose logits nobody wants."""
 
@@ -96,6 +112,7 @@ class Engine:
         self.model = loaded.model
         self.device = loaded.device
         self.forward_tokens = forward_tokens
+        self._pass_tokens = forward_tokens  # less, once memory did not suffice
         self.kept = KeptSequences(kept_bytes)
         self.readings: Readings | None = None
         self.on_event = on_event or (lambda event: None)
@@ -204,16 +221,38 @@ class Engine:
         total = sum(len(job.tokens) - job.sequence.length for job in pending)
         done = 0
         while pending:
-            chosen = self._choose(pending)
-            done += sum(tokens for _, tokens in chosen)
-            self._pass(chosen)
+            done += self._pass_that_fits(pending)
             pending = [job for job in pending if job.sequence.length < len(job.tokens)]
             self.on_event(Event("prefill", done, total, "tokens"))
+
+    def _pass_that_fits(self, pending: Seq[Job]) -> int:
+        """One pass, a smaller one where memory does not suffice; how many tokens it computed."""
+        while True:
+            chosen = self._choose(pending)
+            computed = sum(tokens for _, tokens in chosen)
+            try:
+                self._pass(chosen)
+                return computed
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if not self.make_room():
+                    if computed <= PASS_TOKENS_MIN:
+                        raise out_of_memory(f"{sum(len(job.tokens) for job in pending)} tokens of prompts") from error
+                    self._pass_tokens = computed // 2
+                note = f"out of memory: passes of at most {self._pass_tokens} tokens from now on"
+                self.on_event(Event("warning", 0, note=note))
+
+    def make_room(self) -> bool:
+        """Let go of the KV that is kept for later calls; whether there was any."""
+        held = len(self.kept) > 0
+        self.kept.clear()
+        return held
 
     def _choose(self, pending: Seq[Job]) -> list[tuple[Job, int]]:
         """The jobs of the next pass with how many tokens of each."""
         chosen: list[tuple[Job, int]] = []
-        tokens_left, rows_left = self.forward_tokens, self.logits_rows
+        tokens_left, rows_left = self._pass_tokens, self.logits_rows
         for job in pending:
             at = job.sequence.length
             silent = max(0, job.first_row - at)

@@ -16,7 +16,7 @@ from readthrough.errors import ModelError
 from readthrough.models.base import Request
 from readthrough.models.local.attention import Batch
 from readthrough.models.local.drafts import Lookup
-from readthrough.models.local.engine import Engine, Job
+from readthrough.models.local.engine import Engine, Job, is_out_of_memory, out_of_memory
 from readthrough.models.local.grammar import SchemaGrammar
 from readthrough.models.local.prompts import Tokens
 from readthrough.models.local.text import ReplyText
@@ -107,6 +107,21 @@ class Writer:
             self._accept(reply, first[index], [])
 
     def _step(self, running: Seq[Reply]) -> None:
+        """One step of every reply; in two halves where memory does not suffice."""
+        try:
+            self._step_at_once(running)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.engine.make_room():
+                self._step(running)
+            elif len(running) > 1:
+                self._step(running[: len(running) // 2])
+                self._step(running[len(running) // 2 :])
+            else:
+                raise out_of_memory(f"a reply to {len(running[0].prompt)} tokens") from error
+
+    def _step_at_once(self, running: Seq[Reply]) -> None:
         drafts = [self._draft(reply, len(running)) for reply in running]
         pieces = [np.append(reply.seen.tokens[-1:], draft) for reply, draft in zip(running, drafts, strict=True)]
         laid = ((reply.job.sequence, len(piece)) for reply, piece in zip(running, pieces, strict=True))
