@@ -25,17 +25,20 @@ def deadline(ends: float | None, name: str = "deadline") -> Iterator[None]:
         _ENDS.reset(token)
 
 
-def seconds_left() -> float | None:
+def seconds_left(needed_seconds: float = 0.0) -> float | None:
     """How long a call may still take, None for as long as it likes.
 
+    Args:
+        needed_seconds: how long what comes next is known to take at least.
+
     Raises:
-        BudgetError: the deadline has passed.
+        BudgetError: the deadline has passed, or will have by then.
     """
     found = _ENDS.get()
     if found is None:
         return None
     ends, name = found
     left = ends - time.monotonic()
-    if left <= 0:
+    if left <= needed_seconds:
         raise BudgetError(f"the time of {name} is over", hint="allow more seconds", budget=name)
     return left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ LOGITS_BYTES = 512 << 20
 
 PASS_TOKENS_MIN = 16
 """Where memory does not suffice passes become smaller, down to this."""
+
+PACE_TOKENS_MIN = 256
+"""A shorter pass takes long for what it computes: it says little of the next."""
 
 STORED_TOKENS_MIN = 2048
 """A job that computed so many tokens is stored on disk, where readings are: it read a text, and prompts begin with the
@@ -219,20 +223,29 @@ class Engine:
         """Compute what is left of each job, packed into passes of at most `forward_tokens` tokens."""
         pending = [job for job in jobs if job.sequence.length < len(job.tokens)]
         total = sum(len(job.tokens) - job.sequence.length for job in pending)
-        done = 0
+        done, pace, latest = 0, 0.0, None
         while pending:
-            done += self._pass_that_fits(pending)
+            started = time.monotonic()
+            chosen = self._pass_that_fits(pending, latest, pace)
+            computed = sum(tokens for _, tokens in chosen)
+            latest, pace = chosen[0][0], (time.monotonic() - started) / computed if computed >= PACE_TOKENS_MIN else 0.0
+            done += computed
             pending = [job for job in pending if job.sequence.length < len(job.tokens)]
             self.on_event(Event("prefill", done, total, "tokens"))
 
-    def _pass_that_fits(self, pending: Seq[Job]) -> int:
-        """One pass, a smaller one where memory does not suffice; how many tokens it computed."""
+    def _pass_that_fits(self, pending: Seq[Job], latest: Job | None, pace: float) -> list[tuple[Job, int]]:
+        """One pass, a smaller one where memory does not suffice; what it computed.
+
+        The pass before took `pace` seconds a token for the job `latest`.
+        """
         while True:
             chosen = self._choose(pending)
             computed = sum(tokens for _, tokens in chosen)
+            # a pass takes at least as long as the one before it in the same prompt: it is not begun to be in vain
+            seconds_left(pace * computed if chosen[0][0] is latest else 0.0)
             try:
                 self._pass(chosen)
-                return computed
+                return chosen
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
