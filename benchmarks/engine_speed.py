@@ -23,6 +23,7 @@ from benchmarks.results import write_results
 
 SENTENCE = "The keeper wrote in his book every evening, and the wind came from the north over the grey sea. "
 REPLY_TOKENS = 32
+REPLY_MOST = 128
 ROUNDS = 3
 
 CODE_TASK = '''def rows(path, *, encoding="utf-8", separator=","):
@@ -33,7 +34,19 @@ CODE_TASK = '''def rows(path, *, encoding="utf-8", separator=","):
 
 
 Rename the parameter `separator` to `delimiter` in this function.'''
+MEMORY = """Ann keeps the lighthouse at Cape Hollow and writes in her book every evening. Her brother Tom left for the
+city in March to learn the trade of a clockmaker. A ship named Perseverance was seen on the third of May, with a torn
+sail and no flag. The harbour master, Mr Bell, owes Ann forty crowns for oil. The well behind the house is dry."""
+REWRITE = f"""Memory:
+{MEMORY}
+
+New passage:
+On the ninth of June the Perseverance came back and anchored in the bay. Her captain, a woman called Ruth Vane, asked
+for water and paid in silver.
+
+Write the memory anew: all that is in it, word for word, and behind it one sentence about the new passage."""
 DRAFT_PROMPTS = {
+    "rewrite memory": REWRITE,
     "edit code": CODE_TASK,
     "count": "Count from 1 to 30, separated by commas.",
     "quote": SENTENCE * 3 + "The lamp was lit at five. Quote the text above exactly.",
@@ -60,6 +73,7 @@ def main() -> None:
     report["decode"] = decode(model, options.tokens)
     report["drafts"] = drafts(model)
     report["batched"] = batched(model)
+    report["shared_prefix"] = shared_prefix(model)
     report["passages"] = passages(model)
     if options.weights != "full":
         report["weights"] = quantised(model, options.weights)
@@ -183,6 +197,26 @@ def batched(model: Any) -> dict[str, Any]:
     return {"replies": 8, "together": together, "apart": apart, "ratio": apart["cpu_seconds"] / together["cpu_seconds"]}
 
 
+def shared_prefix(model: Any) -> dict[str, Any]:
+    """Eight replies to questions about one text of 4,096 tokens, against one padded batch of transformers' generate."""
+    import torch
+
+    request, _ = prompt_of(model, 4096)
+    messages = request.messages[0]
+    requests = [
+        replace(request, messages=(replace(messages, content=f"{messages.content} Part {i}."),)) for i in range(8)
+    ]
+    ids = [torch.from_numpy(model._prompts.encode([model._prompts.render(each)])[0]) for each in requests]
+    longest = max(map(len, ids))
+    padded = torch.stack([torch.nn.functional.pad(each, (longest - len(each), 0)) for each in ids])
+    mask = torch.stack([(torch.arange(longest) >= longest - len(each)).long() for each in ids])
+    length = {"do_sample": False, "max_new_tokens": REPLY_TOKENS, "min_new_tokens": REPLY_TOKENS}
+    inner = plain_model(model.name)
+    engine = measure(ours(model, requests, 0), rounds=1)
+    peer = measure(lambda: inner.generate(padded, attention_mask=mask, **length), rounds=1)
+    return {"engine": engine, "transformers": peer, "ratio": peer["cpu_seconds"] / engine["cpu_seconds"]}
+
+
 def drafts(model: Any) -> dict[str, Any]:
     """Prompt-lookup drafts: passes and time for the same text."""
     from readthrough.models.base import Request
@@ -190,7 +224,7 @@ def drafts(model: Any) -> dict[str, Any]:
     report: dict[str, Any] = {}
     step = model._writer._step
     for name, text in DRAFT_PROMPTS.items():
-        request = Request.user(text, max_tokens=64)
+        request = Request.user(text, max_tokens=REPLY_MOST)
         found: dict[int, tuple[str, int, dict[str, float]]] = {}
         for draft_tokens in (0, 7):
             passes = [0]

@@ -16,8 +16,9 @@ import torch
 from readthrough.compression.plan import DENSE, Plan
 from readthrough.errors import ConfigError, PromptTooLongError, UsageError
 from readthrough.models.base import Capability, Choice, Completion, Likelihood, ModelBackend, Request
+from readthrough.models.local.cache import bytes_held
 from readthrough.models.local.drafts import Lookup
-from readthrough.models.local.engine import Engine
+from readthrough.models.local.engine import Engine, Job
 from readthrough.models.local.generation import Limits, Reply, Writer
 from readthrough.models.local.grammar import SchemaGrammar, grammar_tokenizer
 from readthrough.models.local.loading import Loaded, load
@@ -30,6 +31,23 @@ from readthrough.types import Event, Usage
 
 _COUNTS = ("window_tokens", "forward_tokens", "kept_bytes", "readings_bytes")
 _RUNNING = ("running_replies", "running_bytes", "draft_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """What reading a prompt took.
+
+    Attributes:
+        tokens: of the prompt.
+        cached_tokens: of those, how many did not have to be computed.
+        kv_bytes: what the prompt's KV takes in memory, by the plan.
+        seconds: of wall time.
+    """
+
+    tokens: int
+    cached_tokens: int
+    kv_bytes: int
+    seconds: float
 
 
 @dataclass(eq=False)
@@ -154,6 +172,22 @@ class LocalModel(ModelBackend):
             raise UsageError(f"{len(requests)} requests but {len(continuations)} continuations")
         found = self._score([(request, [text]) for request, text in zip(requests, continuations, strict=True)])
         return [Likelihood(question.logprobs[0], len(question.continuations[0]), usage) for question, usage in found]
+
+    def prefill(self, request: Request) -> Prefilled:
+        """Read a request's prompt now, so that this request and others that begin like it need not read it later.
+
+        Raises:
+            PromptTooLongError: the prompt does not fit the window.
+        """
+        started = time.perf_counter()
+        with self._lock, torch.inference_mode():
+            prompt = self._prompts.continued(self._prompts.render(request), [])[0]
+            self._check_length(prompt, 0)
+            job = Job(prompt, len(prompt), lambda offset, logits: None)
+            self._engine.run([job])
+            self._engine.compress_prompt(job)
+        seconds = time.perf_counter() - started
+        return Prefilled(len(prompt), job.cached_tokens, bytes_held([job.sequence]), seconds)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has by itself."""
