@@ -48,6 +48,9 @@ PARTS: dict[str, dict[str, str]] = {
         "block-topk": "readthrough.compression.patterns.block_topk:BlockTopK",
         "antidiagonal": "readthrough.compression.patterns.antidiagonal:Antidiagonal",
     },
+    "prompt-compressors": {
+        "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",
+    },
     "workflows": {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
         "memory-agent": "readthrough.agents.workflows.memory_agent:MemoryAgent",
