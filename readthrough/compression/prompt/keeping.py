@@ -25,7 +25,10 @@ def keep_by_shares(contrast: Contrast, made: Stream, spread: Mapping[int, float]
     """
     size = np.where(made.is_separator, 0, made.tokens)
     left = max(0.0, float(target_tokens - made.tokens.sum() + size.sum()))
-    mean = left / max(1, int(size.sum()))
+    everything = int(size.sum())
+    if everything <= left:
+        return made.pieces(np.arange(len(size)), np.zeros(len(size)))
+    mean = left / everything
     weight = size * np.array([min(1.0, max(0.0, mean + spread[text])) for text in made.text.tolist()])
     ahead = float(weight.sum())
     ends = np.cumsum(made.tokens)

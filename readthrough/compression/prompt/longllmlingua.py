@@ -5,15 +5,16 @@ Source: Jiang et al., "LongLLMLingua", arXiv 2310.06839, equations 2 (documents)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from readthrough.compression.prompt.base import SEPARATOR, Ids, Kept, PromptCompressor, Scorer
+from readthrough.compression.prompt.base import SEPARATOR, Kept, PromptCompressor, Scorer, Span
 from readthrough.compression.prompt.contrast import Contrast
 from readthrough.compression.prompt.keeping import keep_by_shares, keep_by_thresholds
+from readthrough.compression.prompt.ranking import likelihoods, likely_sentences
 from readthrough.compression.prompt.units import stream
 from readthrough.errors import UsageError
 
@@ -44,6 +45,8 @@ class LongLLMLingua(PromptCompressor):
             ends (`two-stage`).
         spread_ratio: how much more than the mean the best document keeps, and the last less, as a share of its tokens;
             documents between them by rank.
+        sentence_ratio: sentences are first chosen up to so many times the budget, by how likely they make the question;
+            at 1, whole sentences are all that is kept. None chooses none (the authors' setting; their code has 1.4).
         segment_tokens: how many tokens are judged at a time.
         whole_words: False keeps and drops single tokens, as the paper does.
         as_released: the token stage as the authors' code has it, with its slips: a token is kept by the score of the
@@ -56,6 +59,7 @@ class LongLLMLingua(PromptCompressor):
     extra_tokens: int = 100
     order: Literal["ranked", "original", "two-stage"] = "ranked"
     spread_ratio: float = 0.3
+    sentence_ratio: float | None = None
     segment_tokens: int = 200
     whole_words: bool = True
     as_released: bool = False
@@ -65,6 +69,8 @@ class LongLLMLingua(PromptCompressor):
             raise ValueError(f"extra_tokens must be at least 0, got {self.extra_tokens}")
         if not 0 <= self.spread_ratio <= 1:
             raise ValueError(f"spread_ratio must be between 0 and 1, got {self.spread_ratio}")
+        if self.sentence_ratio is not None and self.sentence_ratio < 1:
+            raise ValueError(f"sentence_ratio must be at least 1, got {self.sentence_ratio}")
         if self.segment_tokens < 2:
             raise ValueError(f"segment_tokens must be at least 2, got {self.segment_tokens}")
 
@@ -78,35 +84,31 @@ class LongLLMLingua(PromptCompressor):
         if not question.strip():
             raise UsageError("longllmlingua needs the question that the texts are read for")
         contrast = Contrast(scorer, scorer.tokenize(question + SEPARATOR).ids, self.segment_tokens)
-        ids = {number: scorer.tokenize(text).ids for number, text in enumerate(texts) if text}
-        ranked = self._rank(scorer, ids, question)
-        lengths = np.cumsum([len(ids[number]) for number in ranked])
-        passing = int(np.searchsorted(lengths, target_tokens + self.extra_tokens, side="right"))
-        ranked = ranked[: passing + 1]
-        made = stream(scorer, texts, self._arrange(ranked), self.whole_words)
+        ranked = self._fill(scorer, texts, question, target_tokens + self.extra_tokens)
+        numbers = self._arrange(ranked)
+        spans = [Span(number, 0, len(texts[number])) for number in numbers]
+        if self.sentence_ratio is not None:
+            asked = scorer.tokenize(question).ids
+            spans = likely_sentences(scorer, texts, numbers, asked, target_tokens * self.sentence_ratio)
+        if not spans:
+            return []
+        made = stream(scorer, texts, spans, self.whole_words)
         steps = np.linspace(self.spread_ratio, -self.spread_ratio, len(ranked)) if len(ranked) > 1 else np.zeros(1)
         spread = dict(zip(ranked, steps.tolist(), strict=True))
         keep = keep_by_thresholds if self.as_released else keep_by_shares
         return keep(contrast, made, spread, target_tokens)
 
-    def _rank(self, scorer: Scorer, ids: Mapping[int, Ids], question: str) -> list[int]:
-        """The texts, the one that explains the question best first; of one that is too long, its best part counts."""
-        if len(ids) == 1:
-            return list(ids)
-        asked = scorer.tokenize(question + RESTRICTION).ids
-        room = scorer.window_tokens - len(asked)
-        parts = [
-            (number, tokens[start : start + room])
-            for number, tokens in ids.items()
-            for start in range(0, max(1, len(tokens)), room)
-        ]
-        found = scorer.token_logprobs(
-            [np.concatenate([part, asked]) for _, part in parts], [len(part) for _, part in parts]
-        )
-        best = dict.fromkeys(ids, -np.inf)
-        for (number, _), logprobs in zip(parts, found, strict=True):
-            best[number] = max(best[number], float(np.nanmean(logprobs)))
-        return sorted(best, key=lambda number: -best[number])
+    def _fill(self, scorer: Scorer, texts: Sequence[str], question: str, limit_tokens: int) -> list[int]:
+        """The documents that explain the question best, best first, up to and with the one that passes the limit."""
+        numbers = [number for number, text in enumerate(texts) if text]
+        if len(numbers) == 1:
+            return numbers
+        ids = [scorer.tokenize(texts[number]).ids for number in numbers]
+        scores = likelihoods(scorer, ids, scorer.tokenize(question + RESTRICTION).ids)
+        order = sorted(range(len(numbers)), key=lambda place: -scores[place])
+        held = np.cumsum([len(ids[place]) for place in order])
+        passing = int(np.searchsorted(held, limit_tokens, side="right"))
+        return [numbers[place] for place in order[: passing + 1]]
 
     def _arrange(self, ranked: Sequence[int]) -> list[int]:
         if self.order == "original":

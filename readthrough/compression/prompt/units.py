@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from readthrough.compression.prompt.base import SEPARATOR, Ids, Kept, Scorer, Scores
+from readthrough.compression.prompt.base import SEPARATOR, Ids, Kept, Scorer, Scores, Span
 
 Integers = npt.NDArray[np.int64]
 
@@ -59,30 +60,31 @@ class Stream:
         ]
 
 
-def stream(scorer: Scorer, texts: Sequence[str], numbers: Sequence[int], whole_words: bool) -> Stream:
-    """The texts `numbers`, in that order and none of them empty, as one stream of tokens.
+def stream(scorer: Scorer, texts: Sequence[str], spans: Sequence[Span], whole_words: bool) -> Stream:
+    """Parts of texts as one stream of tokens.
 
     Args:
         scorer: knows the tokens.
         texts: all texts.
-        numbers: the texts to take.
+        spans: what to take, in that order and none of it empty; the spans of a text stand side by side.
         whole_words: units are words, else tokens, or several where these share a character.
     """
-    ids: list[Ids] = []
-    units: list[Integers] = []
+    ids: list[Ids] = [np.zeros(0, dtype=np.int64)]
+    units: list[Integers] = [np.zeros(0, dtype=np.int64)]
     table: list[tuple[int, int, int]] = []
-    for place, number in enumerate(numbers):
-        text = texts[number]
-        last = place == len(numbers) - 1
-        found = scorer.tokenize(text if last else text + SEPARATOR)
+    for span, following in zip(spans, [*spans[1:], None], strict=True):
+        text = texts[span.text][span.start : span.end]
+        apart = following is not None and following.text != span.text
+        found = scorer.tokenize(text + SEPARATOR if apart else text)
         bounds, unit = _divide(text, found.starts, whole_words)
         ids.append(found.ids)
         units.append(unit + len(table))
-        table += [(number, start, end) for start, end in zip(bounds, [*bounds[1:], len(text)], strict=True)]
-        if not last:
-            table.append((number, len(text), len(text)))
+        edges = [span.start + bound for bound in [*bounds, len(text)]]
+        table += [(span.text, start, end) for start, end in pairwise(edges)]
+        if apart:
+            table.append((span.text, span.end, span.end))
     unit = np.concatenate(units)
-    text_of, start, end = np.array(table, dtype=np.int64).T
+    text_of, start, end = np.array(table, dtype=np.int64).reshape(-1, 3).T
     return Stream(np.concatenate(ids), unit, text_of, start, end, np.bincount(unit, minlength=len(table)))
 
 
