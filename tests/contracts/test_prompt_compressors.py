@@ -65,9 +65,7 @@ def test_nothing_comes_of_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_again(name: str) -> None:
-    first, second = (
-        compressor(name).compress(WordScorer(), TEXTS["documents"], QUESTION, ratio=0.3) for _ in range(2)
-    )
+    first, second = (compressor(name).compress(WordScorer(), TEXTS["documents"], QUESTION, ratio=0.3) for _ in range(2))
     assert first == second
 
 

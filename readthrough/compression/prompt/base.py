@@ -179,7 +179,7 @@ def _within(
             return Compressed(_spans(left), text, tokens, source_tokens)
         while over > 0:
             over -= max(1, pieces[order.pop()].tokens)
-            if len(order) == 1:
+            if len(order) <= 1:
                 break  # blank lines go with the pieces, so the last one may fit
 
 
