@@ -1,12 +1,11 @@
 """LongLLMLingua `as_released` against the authors' code.
 
-How it was checked: `llmlingua/prompt_compressor.py` of microsoft/LLMLingua (commit e0e9d99) with transformers 4.45.2, in
-fp32, `rank_method="longllmlingua"`, `condition_in_question="after_condition"`, `reorder_context="sort"`,
-`condition_compare=True`, `context_budget="+100"`. Its ranking and the tokens that it kept were the same as here, every
-one: with the random model below in five settings (4 to 10 times shorter, one and eight documents, 528 to 2,734 tokens
-kept), with the embedded small model in two (293 and 443 tokens kept). They differ where a kept token is a part of a
-character, and in the ranking where a document's last and the question's first letters become one token. Below is what
-it kept of four documents.
+How it was checked: `llmlingua/prompt_compressor.py` of microsoft/LLMLingua (commit e0e9d99), transformers 4.45.2 and
+fp32, `rank_method="longllmlingua"`, `condition_in_question="after_condition"`, `condition_compare=True`,
+`context_budget="+100"`. Its ranking and the tokens that it kept were the same as here, every one: with the random model
+below in five settings (528 to 2,734 tokens kept of one or eight documents), with the embedded small model in two (293
+and 443 kept). They differ where it keeps a part of a character, and may in the ranking where the last letters of a
+document and the first of the question become one token. Below is what it kept of four documents.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_tokens_begin_where_their_text_stands(tiny: LocalModel, kind: str) -> No
             assert found.starts[0] == 0 and found.starts[-1] < len(text)
             assert (np.diff(found.starts) >= 0).all()
         bounds = [*np.unique(found.starts).tolist(), len(text)]
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in pairwise(bounds):
             tokens = found.ids[found.starts == start]
             written = tiny._loaded.tokenizer.decode(tokens)
             assert written.replace("\u200b", "") == text[start:end]
