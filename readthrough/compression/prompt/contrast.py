@@ -37,9 +37,9 @@ class Contrast:
         least = len(self.question) + self._least_tokens
         if least > self.scorer.window_tokens:
             raise PromptTooLongError(
-                f"a question of {len(self.question)} tokens and segments of {self.segment_tokens} need a window of "
-                f"{least}, it is {self.scorer.window_tokens}",
-                hint="shorten the question, or lower segment_tokens",
+                f"a question of {len(self.question)} tokens and two segments of a text need a window of {least}, "
+                f"it is {self.scorer.window_tokens}",
+                hint="shorten the question, or take a model with a larger window",
             )
 
     @property

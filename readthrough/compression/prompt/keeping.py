@@ -23,7 +23,8 @@ def keep_by_shares(contrast: Contrast, made: Stream, spread: Mapping[int, float]
         spread: by document, how much more than the mean is kept of it, as a share of its tokens.
         target_tokens: how many tokens are kept in all, separators included.
     """
-    size = np.where(made.is_separator, 0, made.tokens)
+    separators = made.is_separator
+    size = np.where(separators, 0, made.tokens)
     left = max(0.0, float(target_tokens - made.tokens.sum() + size.sum()))
     everything = int(size.sum())
     if everything <= left:
@@ -36,7 +37,7 @@ def keep_by_shares(contrast: Contrast, made: Stream, spread: Mapping[int, float]
     pieces: list[Kept] = []
     for units in _segments(made, contrast.segment_tokens):
         tokens = slice(int(ends[units[0]] - made.tokens[units[0]]), int(ends[units[-1]]))
-        if made.is_separator[units[0]]:
+        if separators[units[0]]:
             kept = np.concatenate([kept, made.ids[tokens]])
             continue
         share = float(weight[units].sum())

@@ -46,7 +46,8 @@ class LongLLMLingua(PromptCompressor):
         spread_ratio: how much more than the mean the best document keeps, and the last less, as a share of its tokens;
             documents between them by rank.
         sentence_ratio: sentences are first chosen up to so many times the budget, by how likely they make the question;
-            at 1, whole sentences are all that is kept. None chooses none (the authors' setting; their code has 1.4).
+            at 1, whole sentences are all that is kept, which costs half and lost fewer answers (docs/log.md). None
+            chooses none, as the authors do for questions (the filter of their code has 1.4).
         segment_tokens: how many tokens are judged at a time.
         whole_words: False keeps and drops single tokens, as the paper does.
         as_released: the token stage as the authors' code has it, with its slips: a token is kept by the score of the
