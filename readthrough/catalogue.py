@@ -61,6 +61,9 @@ PARTS: dict[str, dict[str, str]] = {
         "ntk": "readthrough.compression.positions.scaled:NTK",
         "yarn": "readthrough.compression.positions.scaled:Yarn",
     },
+    "prompt-compressors": {
+        "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",
+    },
     "workflows": {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
         "memory-agent": "readthrough.agents.workflows.memory_agent:MemoryAgent",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from readthrough.compression.plan import DENSE, Plan
+from readthrough.compression.prompt.base import TokenizedText
 from readthrough.errors import ConfigError, PromptTooLongError, UsageError
 from readthrough.models.base import Capability, Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.models.local.cache import bytes_held
@@ -24,7 +25,7 @@ from readthrough.models.local.grammar import SchemaGrammar, grammar_tokenizer
 from readthrough.models.local.loading import Loaded, load
 from readthrough.models.local.prompts import Prompts, Tokens
 from readthrough.models.local.quantised import draft_rows
-from readthrough.models.local.scoring import Question, score
+from readthrough.models.local.scoring import Logprobs, Question, score, score_tokens
 from readthrough.models.local.text import ReplyText
 from readthrough.models.weights import resolve
 from readthrough.types import Event, Usage
@@ -192,6 +193,27 @@ class LocalModel(ModelBackend):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has by itself."""
         return self._prompts.count(texts)
+
+    def tokenize(self, text: str) -> TokenizedText:
+        """The tokens of a text by itself and where in it they begin. See `readthrough.compression.prompt.base.Scorer`.
+
+        Raises:
+            ModelError: the tokenizer does not say where its tokens stand.
+        """
+        return self._prompts.located(text)
+
+    def token_logprobs(self, prompts: Sequence[Tokens], first: Sequence[int]) -> list[Logprobs]:
+        """Of each prompt, the log-probabilities of its tokens from `first` on, as plain text without a chat template.
+
+        What prompts have in common, also with earlier calls, is computed once.
+
+        Raises:
+            PromptTooLongError: a prompt is longer than the window.
+        """
+        with self._lock, torch.inference_mode():
+            for prompt in prompts:
+                self._check_length(prompt, 0)
+            return score_tokens(self._engine, prompts, first, self.running_bytes)
 
     def close(self) -> None:
         """Drop the KV that is kept in memory. The backend can still be used."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import TemplateError
 
+from readthrough.compression.prompt.base import TokenizedText
 from readthrough.errors import ModelError, UsageError
 from readthrough.models.base import Message, Request
 
@@ -82,6 +83,25 @@ class Prompts:
         """How many tokens each text has by itself."""
         return [len(tokens) for tokens in self.encode([self.defuse(text) for text in texts])]
 
+    def located(self, text: str) -> TokenizedText:
+        """The tokens of a text by itself, and where in it they begin; a special token spelled out in it is no token.
+
+        Raises:
+            ModelError: the tokenizer does not say where its tokens stand.
+        """
+        if not self.tokenizer.is_fast:
+            raise ModelError(f"{type(self.tokenizer).__name__} does not say where in a text its tokens stand")
+        found = self.tokenizer(
+            self.defuse(text), add_special_tokens=False, return_attention_mask=False, return_offsets_mapping=True
+        )
+        ids = np.asarray(found["input_ids"], dtype=np.int64)
+        offsets = np.asarray(found["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        if self._special is not None:
+            # Where a special token was taken apart, one character more stands behind its first.
+            added = [match.start() + 1 + i for i, match in enumerate(self._special.finditer(text))]
+            offsets = offsets - np.searchsorted(added, offsets, side="left")
+        return TokenizedText(ids, _starts(offsets))
+
     def defuse(self, text: str) -> str:
         """The text with a zero-width space in every special token that is spelled out in it.
 
@@ -119,6 +139,17 @@ class Prompts:
             np.array_equal(np.concatenate(self.encode([token, tail])), self._encode_one(both))
             for token, both, tail in pairs
         )
+
+
+def _starts(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where tokens begin; one that begins within those before it (bytes of one character) begins where they do."""
+    if not len(offsets):
+        return np.zeros(0, dtype=np.int64)
+    ends = np.maximum.accumulate(offsets[:, 1])
+    fresh = np.append(True, offsets[1:, 0] >= ends[:-1])
+    starts = offsets[:, 0][np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))]
+    starts[starts == starts[0]] = 0
+    return starts
 
 
 def without_system(messages: Sequence[Message]) -> list[Message]:

@@ -1,17 +1,22 @@
-"""Log-probabilities of given continuations: what `choose` and `likelihood` are made of."""
+"""Log-probabilities of what is given: of continuations (`choose`, `likelihood`) and token by token."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.engine import Engine, Job
 from readthrough.models.local.prompts import Tokens, common_length
+
+T = TypeVar("T")
+Logprobs = npt.NDArray[np.float64]
 
 ROWS_AT_ONCE = 64
 """Rows of logits that are widened to fp32 at a time."""
@@ -56,9 +61,25 @@ def score(engine: Engine, questions: Seq[Question], kv_bytes: int) -> None:
             job.sequence = Sequence()  # what is worth keeping, the engine has kept
 
 
-def _groups(jobs: Seq[tuple[Job, Question]], limit_tokens: int) -> Iterator[list[tuple[Job, Question]]]:
+def score_tokens(engine: Engine, prompts: Seq[Tokens], first: Seq[int], kv_bytes: int) -> list[Logprobs]:
+    """Of each prompt, the log-probabilities of its tokens from `first` on; nan for one that has nothing before it."""
+    found = [np.full(max(0, len(prompt) - start), np.nan) for prompt, start in zip(prompts, first, strict=True)]
+    jobs: list[tuple[Job, None]] = []
+    for prompt, start, logprobs in zip(prompts, first, found, strict=True):
+        scored = max(start, 1)
+        if scored < len(prompt):
+            take = _Writer(prompt[scored:], logprobs[scored - start :])
+            jobs.append((Job(prompt[:-1], scored - 1, take), None))
+    for group in _groups(jobs, kv_bytes // engine.token_bytes):
+        engine.run([job for job, _ in group])
+        for job, _ in group:
+            job.sequence = Sequence()
+    return found
+
+
+def _groups(jobs: Seq[tuple[Job, T]], limit_tokens: int) -> Iterator[list[tuple[Job, T]]]:
     """The jobs in order, as many at a time as stay below the limit; what one shares with its neighbour is free."""
-    group: list[tuple[Job, Question]] = []
+    group: list[tuple[Job, T]] = []
     held = 0
     for job, question in jobs:
         added = len(job.tokens) - (common_length(group[-1][0].tokens, job.tokens) if group else 0)
@@ -71,6 +92,27 @@ def _groups(jobs: Seq[tuple[Job, Question]], limit_tokens: int) -> Iterator[list
         yield group
 
 
+class _Writer:
+    """Writes the log-probabilities of given tokens down as their logits come in."""
+
+    def __init__(self, tokens: Tokens, logprobs: Logprobs) -> None:
+        self.tokens = tokens
+        self.logprobs = logprobs
+
+    def __call__(self, offset: int, logits: torch.Tensor) -> None:
+        for first, wide in _widened(offset, logits):
+            end = first + len(wide)
+            targets = torch.from_numpy(self.tokens[first:end]).to(wide.device)
+            found = wide.gather(1, targets[:, None])[:, 0] - wide.logsumexp(-1)
+            self.logprobs[first:end] = found.cpu().double().numpy()
+
+
+def _widened(offset: int, logits: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """The rows in fp32, some at a time, each with the offset of its first."""
+    for start in range(0, len(logits), ROWS_AT_ONCE):
+        yield offset + start, logits[start : start + ROWS_AT_ONCE].float()
+
+
 class _Adder:
     """Adds the log-probabilities of some continuations of a question as their logits come in."""
 
@@ -79,10 +121,8 @@ class _Adder:
         self.indices = indices
 
     def __call__(self, offset: int, logits: torch.Tensor) -> None:
-        for start in range(0, len(logits), ROWS_AT_ONCE):
-            wide = logits[start : start + ROWS_AT_ONCE].float()
+        for first, wide in _widened(offset, logits):
             norms = wide.logsumexp(-1)
-            first = offset + start
             for index in self.indices:
                 targets = torch.from_numpy(self.question.continuations[index][first : first + len(wide)])
                 targets = targets.to(wide.device)
