@@ -16,6 +16,9 @@ from readthrough.kernels.merge import merge_lse
 BLOCK_TOKENS = 128
 """The width of the blocks that patterns choose."""
 
+PIECE_TOKENS = 512
+"""The usual length of the pieces that prompts are compressed in."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
@@ -118,11 +121,14 @@ class Probe:
         first: the instruction behind the first tokens of a text.
         further: the instruction behind later ones; it is followed by the last `carried_tokens` before them.
         carried_tokens: see `further`.
+        sink_tokens: None where shares are of all that the probe sees; else they are of so many first tokens of the
+            prompt, the tokens that may be dropped, and the probe itself.
     """
 
     first: str
     further: str
     carried_tokens: int
+    sink_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,20 +141,26 @@ class KVPolicy(ABC):
 
     Attributes:
         ragged: whether heads may keep different numbers of tokens.
-        probe: what it wants to have read behind each piece.
         window_tokens: so many of the latest tokens are not asked about: they stay.
+        piece_tokens: the length of the pieces, if that is when it is asked: what a prompt has behind the last whole one
+            stays.
     """
 
     name: ClassVar[str]
     ragged: ClassVar[bool] = False
-    probe: ClassVar[Probe | None] = None
 
     window_tokens: int = field(default=0, kw_only=True)
+    piece_tokens: int = field(default=PIECE_TOKENS, kw_only=True)
 
     @property
     def moment(self) -> Literal["piece", "prompt"]:
         """When it is asked."""
         return "piece"
+
+    @property
+    def probe(self) -> Probe | None:
+        """What it wants to have read behind each piece."""
+        return None
 
     @property
     def query_tokens(self) -> int:

@@ -84,6 +84,11 @@ class Plan:
         return None if self.store == FULL else "piece"
 
     @property
+    def piece_tokens(self) -> int:
+        """The length of the pieces that prompts are compressed in."""
+        return self.store.piece_tokens if self.keep is None else self.keep.piece_tokens
+
+    @property
     def endless(self) -> bool:
         """Whether no text is too long for its positions."""
         return self.keep is not None and self.keep.renumbers and self.moment == "piece"

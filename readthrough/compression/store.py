@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from readthrough.catalogue import unknown
+from readthrough.compression.base import BLOCK_TOKENS, PIECE_TOKENS
 from readthrough.kernels.quantize import Scheme
 from readthrough.spec import make, split
 
@@ -29,6 +30,8 @@ class Store:
         value_form: of the values, where it is another than that of the keys.
         group: how many numbers share their bounds.
         window_tokens: so many of the latest tokens stay in full precision.
+        piece_tokens: prompts are packed in pieces of so many tokens, where no policy says otherwise; what a prompt has
+            behind the last whole one stays as it is.
 
     """
 
@@ -36,12 +39,14 @@ class Store:
     value_form: Form | None = None
     group: int = 32
     window_tokens: int = 128
+    piece_tokens: int = PIECE_TOKENS
 
     def __post_init__(self) -> None:
         if ({self.form, self.value_form or self.form} & _PLAIN) and self.value_form not in (None, self.form):
             raise ValueError("keys and values are both packed, or neither")
-        if self.group < 1 or self.window_tokens < 0:
-            raise ValueError(f"group {self.group} or window_tokens {self.window_tokens} is too small")
+        for name, least in (("group", 1), ("window_tokens", 0), ("piece_tokens", BLOCK_TOKENS)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
     @classmethod
     def of(cls, spec: object) -> Store:

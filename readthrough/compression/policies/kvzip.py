@@ -7,11 +7,12 @@ code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
-from readthrough.compression.base import KVPolicy, LayerKV, Probe, at_least, ratios, top_tokens
+from readthrough.compression.base import BLOCK_TOKENS, KVPolicy, LayerKV, Probe, at_least, ratios, top_tokens
 
 
 @dataclass(frozen=True)
@@ -22,32 +23,38 @@ class KVzip(KVPolicy):
     looks at are dropped. Reading takes about twice as long; every question after that is answered with less.
 
     Differs from the paper: a piece is compressed as soon as it has been read, so that the text is never held whole;
-    later pieces see what is left of it. Attention is that of the pass itself, over all that it sees (the authors
-    compute it once more over the sink, the piece and the repetition). The budget is spent among all heads of all layers
-    a piece at a time.
+    later pieces see what is left of it. The budget is spent among all heads of all layers a piece at a time.
 
     Attributes:
         budget_ratio: the share of keys and values that stays.
         uniform: every head keeps equally many; otherwise the best of all heads and layers stay, as in the paper.
-        sink_tokens: so many first tokens of a prompt stay in any case.
+        sink_tokens: so many first tokens of a prompt stay in any case (the system prompt in the paper).
+        shares: the attention that counts is a share of that to the sink, the piece and the repetition, as in the
+            authors' code, or of `all` that the repetition sees.
         window_tokens: so many latest tokens of a piece stay as they are until the next piece has been read.
     """
 
     name = "kvzip"
     ragged = True
-    probe = Probe(
-        "\n\nRepeat the previous context exactly.",
-        "\n\nRepeat the part of the previous context exactly, starting with ",
-        carried_tokens=8,
-    )
-
     budget_ratio: float = 0.25
     uniform: bool = False
-    sink_tokens: int = 4
+    sink_tokens: int = 32
+    shares: Literal["piece", "all"] = "piece"
+    piece_tokens: int = field(default=2048, kw_only=True)
 
     def __post_init__(self) -> None:
-        at_least(self, sink_tokens=0, window_tokens=0)
+        at_least(self, sink_tokens=0, window_tokens=0, piece_tokens=BLOCK_TOKENS)
         ratios(self, "budget_ratio")
+
+    @property
+    def probe(self) -> Probe:
+        """The instruction to repeat, in the authors' words."""
+        return Probe(
+            "\n\nRepeat the previous context exactly.",
+            "\n\nRepeat the part of the previous context exactly, starting with ",
+            carried_tokens=8,
+            sink_tokens=self.sink_tokens if self.shares == "piece" else None,
+        )
 
     def choose(self, layers: Sequence[LayerKV], tokens: int, multiple: int) -> list[list[torch.Tensor]]:
         """By the largest attention of any query of the probe."""

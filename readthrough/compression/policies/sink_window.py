@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from readthrough.compression.base import KVPolicy, LayerKV, at_least
+from readthrough.compression.base import BLOCK_TOKENS, KVPolicy, LayerKV, at_least
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SinkWindow(KVPolicy):
     at: Literal["piece", "prompt"] = "piece"
 
     def __post_init__(self) -> None:
-        at_least(self, sink_tokens=0, window_tokens=1)
+        at_least(self, sink_tokens=0, window_tokens=1, piece_tokens=BLOCK_TOKENS)
 
     @property
     def moment(self) -> Literal["piece", "prompt"]:

@@ -231,12 +231,12 @@ class LocalModel(ModelBackend):
         keep = self._plan.keep
         if keep is not None and keep.renumbers:
             _ = loaded.inverse_frequencies  # raises where positions cannot be moved
-            needed = keep.window_tokens + 2 * self.forward_tokens
+            needed = keep.window_tokens + 2 * keep.piece_tokens
             if self._plan.endless and needed > loaded.window_tokens:
                 raise ConfigError(
                     f"the window of {keep.name} and a piece of a prompt are {needed} tokens, {self.name} was made for "
                     f"{loaded.window_tokens}",
-                    hint="lower window_tokens of the plan, or forward_tokens",
+                    hint="lower window_tokens or piece_tokens of the plan",
                 )
 
     def _write(self, requests: Sequence[Request], on_text: Callable[[str], None] | None) -> list[Completion]:

@@ -10,6 +10,7 @@ import torch
 
 from readthrough.compression.base import LayerKV, Probe
 from readthrough.compression.plan import Plan
+from readthrough.kernels.attention import attend
 from readthrough.kernels.rotary import rerotate
 from readthrough.kernels.scores import attention_peaks
 from readthrough.models.local.attention import Batch
@@ -94,6 +95,10 @@ class Compressor:
         mass: dict[int, torch.Tensor] = {}
 
         def watch(layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
+            if probe.sink_tokens is not None:
+                own, _ = reader.tail.read(layer, reader.tail.length + q.shape[1])
+                among = torch.cat([_sink(sequence, layer, probe.sink_tokens), keys[layer], own], 1)
+                lse = attend(q, among, among, causal=True, scale=self._scale)[1]
             found = attention_peaks(q, keys[layer], lse, scale=self._scale)
             mass[layer] = torch.maximum(mass[layer], found) if layer in mass else found
 
@@ -105,6 +110,16 @@ class Compressor:
             self._forward(batch, [piece], np.zeros(0, dtype=np.int64))
             reader.commit(len(piece))
         return mass
+
+
+def _sink(sequence: Sequence, layer: int, count: int) -> torch.Tensor:
+    """The compressed keys that come first, `[Hkv, count, D]`, or as many as every head has; none in the first piece."""
+    block = sequence.compressed
+    if block is None:
+        return sequence.gather(layer)[0][:, :0]
+    groups = [keys[:, :count] for keys, _, _ in block.read(layer, sequence.compressed_tokens)]
+    fewest = min(keys.shape[1] for keys in groups)
+    return torch.cat([keys[:, :fewest] for keys in groups])
 
 
 def _kept(layer: LayerKV, heads: list[torch.Tensor]) -> KeptKV:

@@ -22,6 +22,8 @@ class Cuts:
 
     def __init__(self, plan: Plan, pass_tokens: int) -> None:
         self.plan = plan
+        if plan.moment == "piece":
+            pass_tokens = min(pass_tokens, plan.piece_tokens)
         self.piece_tokens = max(1, pass_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
         self._dense_tokens = 0 if plan.select is None else plan.select.dense_below_tokens
         self._first = 0 if plan.moment == "piece" else self._dense_tokens

@@ -40,6 +40,7 @@ LESS: list[Any] = [
     {"keep": {"snapkv": {"budget_ratio": 0.2, "window_tokens": 8}}},
     {"keep": {"kvzip": {"budget_ratio": 0.2}}},
     {"keep": {"kvzip": {"budget_ratio": 0.2, "uniform": True}}},
+    {"keep": {"kvzip": {"budget_ratio": 0.2, "shares": "all", "sink_tokens": 4}}},
     {"store": {"int4": {"group": 16, "window_tokens": 32}}},
     {"store": {"int8": {"group": 16, "window_tokens": 32}}},
     {"store": {"fp8": {"group": 16, "window_tokens": 32}}},
