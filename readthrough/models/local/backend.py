@@ -80,9 +80,10 @@ class LocalModel(ModelBackend):
 
     def __post_init__(self) -> None:
         self._check_settings()
-        self._plan = Plan.of(self.plan)
+        plan = Plan.of(self.plan)
         started = time.perf_counter()
-        loaded = load(resolve(self.name, self.on_event), self.dtype, self.device, self.weights, self._plan)
+        loaded = load(resolve(self.name, self.on_event), self.dtype, self.device, self.weights, plan)
+        self._plan = loaded.plan
         if self.window_tokens > loaded.window_tokens and not self._plan.endless:
             raise ConfigError(
                 f"window_tokens is {self.window_tokens}, {self.name} was made for {loaded.window_tokens}",

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from readthrough.compression.plan import Plan
+from readthrough.compression.positions.dual_chunk import DualChunk
 from readthrough.errors import ModelError
 from readthrough.models.deadline import seconds_left
 from readthrough.models.local.attention import Batch, Segment, Watch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.compressing import Compressor
 from readthrough.models.local.cuts import Cuts
+from readthrough.models.local.dual_chunk import DualChunks
 from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
@@ -81,6 +83,7 @@ class Engine:
     Attributes:
         kept: the sequences of earlier calls.
         readings: those on disk; None where nothing is kept there.
+        chunks: dual chunk attention, where the plan's positions ask for it.
         token_bytes: the KV of one token.
     """
 
@@ -100,6 +103,9 @@ class Engine:
         self.readings: Readings | None = None
         self.on_event = on_event or (lambda event: None)
         self.plan = plan
+        self.chunks: DualChunks | None = None
+        if isinstance(plan.positions, DualChunk):
+            self.chunks = DualChunks(plan.positions, loaded.inverse_frequencies)
         self.compressor = Compressor(plan, loaded, self.forward, forward_tokens)
         width = self.model.dtype.itemsize
         self.logits_rows = max(1, LOGITS_BYTES // (loaded.vocabulary * width))
@@ -229,7 +235,8 @@ class Engine:
     def _pass(self, chosen: Seq[tuple[Job, int]]) -> None:
         pieces = [(job.sequence, job.tokens[job.sequence.length : job.sequence.length + take]) for job, take in chosen]
         silent = [max(0, job.first_row - job.sequence.length) for job, _ in chosen]
-        batch = Batch.pack(((sequence, len(tokens)) for sequence, tokens in pieces), self.plan.select)
+        laid = ((sequence, len(tokens)) for sequence, tokens in pieces)
+        batch = Batch.pack(laid, self.plan.select, chunks=self.chunks)
         if self.plan.keep is not None and (count := self.plan.keep.query_tokens):
             batch.watch = _query_watch([job for job, _ in chosen], batch, count)
         starts = [segment.start + quiet for segment, quiet in zip(batch.segments, silent, strict=True)]
@@ -284,10 +291,11 @@ class Engine:
             # greedy reply the same whether it is written alone, beside others, or with drafts. It costs nothing.
             alone = batch
             pieces = [(alone.segments[0].sequence, 1), (None, 1)]
-            batch, tokens = Batch.pack(pieces, alone.pattern, alone.selector), [tokens[0], tokens[0]]
+            batch = Batch.pack(pieces, alone.pattern, alone.selector, self.chunks)
+            tokens = [tokens[0], tokens[0]]
             batch.watch = alone.watch
         ids = torch.from_numpy(np.concatenate(tokens)).to(self.device)[None]
-        positions = torch.from_numpy(np.concatenate([_positions(segment) for segment in batch.segments]))
+        positions = _positions(batch)
         # At least one row: an empty selection means all of them to transformers.
         wanted = torch.from_numpy(rows if len(rows) else np.zeros(1, dtype=np.int64))
         form.decoding = decoding
@@ -322,6 +330,12 @@ def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
     return watch
 
 
-def _positions(segment: Segment) -> np.ndarray:
+def _positions(batch: Batch) -> torch.Tensor:
+    if batch.chunked is not None:
+        return batch.chunked.places
+    return torch.cat([_consecutive(segment) for segment in batch.segments])
+
+
+def _consecutive(segment: Segment) -> torch.Tensor:
     first = segment.sequence.length - segment.sequence.shift_tokens if segment.sequence else 0
-    return np.arange(first, first + segment.end - segment.start)
+    return torch.arange(first, first + segment.end - segment.start)

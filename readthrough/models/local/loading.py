@@ -33,7 +33,8 @@ _ELSEWHERE = "serve this model with another program and name it as openai:MODEL@
 class Loaded:
     """A model that is ready to run: weights, tokenizer, the ids that end a reply, the longest input.
 
-    `form` says which weights a pass computes with, `fingerprint` which files they come from.
+    `form` says which weights a pass computes with, `fingerprint` which files they come from, `plan` how attention is
+    computed, with the lengths that it takes from the model.
     """
 
     model: Any
@@ -44,6 +45,7 @@ class Loaded:
     device: torch.device
     form: WeightForm = field(default_factory=WeightForm)
     fingerprint: str = ""
+    plan: Plan = DENSE_PLAN
 
     @property
     def layers(self) -> int:
@@ -103,7 +105,7 @@ def load(
     try:
         config = kind.config_class.from_pretrained(folder, local_files_only=True)
         check_supported(config, folder)
-        fit_plan(plan, config, folder)
+        plan = fit_plan(plan, config, folder)
         with _quiet():
             model = kind.from_pretrained(
                 folder,
@@ -118,7 +120,7 @@ def load(
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise WeightsError(f"cannot load the model: {error}", path=str(folder)) from error
     model = model.to(target).eval().requires_grad_(False)
-    loaded = replace(describe(model, tokenizer), fingerprint=fingerprint(folder))
+    loaded = replace(describe(model, tokenizer), fingerprint=fingerprint(folder), plan=plan)
     if weights == "full":
         pack_linears(model)
         return loaded
