@@ -1,4 +1,4 @@
-"""Dual chunk attention: what the paper defines, computed as whole score matrices in fp64, is what the engine computes."""
+"""Dual chunk attention: the engine computes what the paper defines, here as whole score matrices in fp64."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_sequences_that_share_a_prefix_in_one_pass() -> None:
 
 PLAN = {"positions": {"dual-chunk": {"chunk_tokens": 96, "local_tokens": 32}}}
 TEXT = tiny_models.TEXT * 8
-ASKED = [Request.user(f"{TEXT} {question}", max_tokens=100) for question in ("Who?", "What was seen?", "When?")]
+ASKED = [Request.user(f"{TEXT} {question}", max_tokens=60) for question in ("Who?", "What was seen?", "When?")]
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +156,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def opened(folder: str | Path, plan: Any = PLAN, **options: Any) -> LocalModel:
-    return LocalModel(
-        str(folder), device="cpu", plan=plan, forward_tokens=options.pop("forward_tokens", 256), **options
-    )
+    return LocalModel(str(folder), device="cpu", plan=plan, **{"forward_tokens": 256, **options})
 
 
 def logits(model: LocalModel, tokens: np.ndarray) -> torch.Tensor:
@@ -191,7 +189,7 @@ def reference_logits(family: str, tokens: np.ndarray, lengths: tuple[int, int]) 
     return found
 
 
-@pytest.mark.parametrize("family", ["Qwen2", "Llama", "Qwen3"])
+@pytest.mark.parametrize("family", ["Qwen2", "Llama"])
 def test_the_logits_of_a_model(tmp_path: Path, family: str) -> None:
     tokens = text_tokens(96 * 3 + 50)
     expected = reference_logits(family, tokens, (96, 32))
@@ -219,7 +217,8 @@ def texts(model: LocalModel) -> list[str]:
 def test_replies_do_not_depend_on_what_was_asked_before_or_beside(folder: str) -> None:
     alone = [opened(folder).complete([request])[0] for request in ASKED]
     expected = [reply.text for reply in alone]
-    assert all(reply.usage.completion_tokens > 96 for reply in alone), "replies cross the border of a chunk"
+    for usage in (reply.usage for reply in alone):
+        assert usage.prompt_tokens % 96 + usage.completion_tokens > 96, "the reply crosses the border of a chunk"
     assert len(set(expected)) > 1
     model = opened(folder)
     assert texts(model) == expected, "side by side, the text computed once"
@@ -287,11 +286,7 @@ def test_it_goes_with_no_other_part_of_a_plan(tmp_path: Path, other: dict[str, s
     ("family", "changes", "said"),
     [
         ("Mistral", {"sliding_window": 64}, "sliding window"),
-        (
-            "Llama",
-            {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}},
-            "positions of its own",
-        ),
+        ("Llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}, "of its own"),
         ("Phi", {}, "positions of its own"),
         ("Cohere", {}, "cannot be moved"),
     ],
