@@ -174,10 +174,9 @@ class LocalModel(ModelBackend):
 
     def _check_plan(self, loaded: Loaded) -> None:
         keep = self._plan.keep
-        if keep is not None and keep.renumbers:
-            _ = loaded.inverse_frequencies  # raises where positions cannot be moved
+        if keep is not None and self._plan.endless:
             needed = keep.window_tokens + 2 * self.forward_tokens
-            if self._plan.endless and needed > loaded.window_tokens:
+            if needed > loaded.window_tokens:
                 raise ConfigError(
                     f"the window of {keep.name} and a piece of a prompt are {needed} tokens, {self.name} was made for "
                     f"{loaded.window_tokens}",

@@ -24,6 +24,7 @@ from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
 from readthrough.models.local.readings import Readings
+from readthrough.models.local.turning import check_turning
 from readthrough.types import Event
 
 LOGITS_BYTES = 512 << 20
@@ -80,6 +81,9 @@ class Engine:
         on_event: hears of progress.
         plan: how attention is computed and what is kept of it.
 
+    Raises:
+        ModelError: the plan moves positions, and the model's cannot be moved.
+
     Attributes:
         kept: the sequences of earlier calls.
         readings: those on disk; None where nothing is kept there.
@@ -117,6 +121,8 @@ class Engine:
         self.token_bytes: int = 2 * self._layers * heads * head_width * width
         # A mask that is four-dimensional already is passed through by transformers: none is built.
         self._no_mask = torch.empty(1, 1, 0, 0, device=self.device)
+        if self.chunks is not None or (plan.keep is not None and plan.keep.renumbers):
+            check_turning(loaded, self.forward)
 
     @property
     def keeps_replies(self) -> bool:

@@ -73,7 +73,12 @@ class Loaded:
             half = len(cosines) // 2
             if half == len(frequencies) and torch.equal(cosines[:half], cosines[half:]):
                 return frequencies
-        raise ModelError(f"the positions of {type(self.model).__name__} cannot be moved", hint="choose another plan")
+        raise cannot_move(self.model)
+
+
+def cannot_move(model: Any) -> ModelError:
+    """The error of a plan that moves the positions of a model which does not let them be moved."""
+    return ModelError(f"the positions of {type(model).__name__} cannot be moved", hint="choose another plan")
 
 
 def load(

@@ -289,6 +289,7 @@ def test_it_goes_with_no_other_part_of_a_plan(tmp_path: Path, other: dict[str, s
         ("Llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}, "of its own"),
         ("Phi", {}, "positions of its own"),
         ("Cohere", {}, "cannot be moved"),
+        ("Helium", {}, "cannot be moved"),
     ],
 )
 def test_models_whose_positions_are_others(tmp_path: Path, family: str, changes: dict[str, Any], said: str) -> None:
