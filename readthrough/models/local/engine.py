@@ -301,14 +301,13 @@ class Engine:
             tokens = [tokens[0], tokens[0]]
             batch.watch = alone.watch
         ids = torch.from_numpy(np.concatenate(tokens)).to(self.device)[None]
-        positions = _positions(batch)
         # At least one row: an empty selection means all of them to transformers.
         wanted = torch.from_numpy(rows if len(rows) else np.zeros(1, dtype=np.int64))
         form.decoding = decoding
         try:
             output = self.model(
                 input_ids=ids,
-                position_ids=positions.to(self.device)[None],
+                position_ids=_positions(batch).to(self.device)[None],
                 attention_mask=self._no_mask,
                 use_cache=False,
                 logits_to_keep=wanted.to(self.device),
@@ -337,6 +336,7 @@ def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
 
 
 def _positions(batch: Batch) -> torch.Tensor:
+    """What the model rotates the tokens of a batch for."""
     if batch.chunked is not None:
         return batch.chunked.places
     return torch.cat([_consecutive(segment) for segment in batch.segments])
