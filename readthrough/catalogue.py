@@ -60,6 +60,7 @@ PARTS: dict[str, dict[str, str]] = {
         "linear": "readthrough.compression.positions.scaled:Linear",
         "ntk": "readthrough.compression.positions.scaled:NTK",
         "yarn": "readthrough.compression.positions.scaled:Yarn",
+        "dual-chunk": "readthrough.compression.positions.dual_chunk:DualChunk",
     },
     "prompt-compressors": {
         "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",

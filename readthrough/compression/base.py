@@ -229,9 +229,22 @@ class PageSelector(ABC):
 
 @dataclass(frozen=True)
 class Positions(ABC):
-    """Which positions tokens have; `name` is its name in the catalogue. Its fields are its options."""
+    """Which positions tokens have; `name` is its name in the catalogue. Its fields are its options.
+
+    Attributes:
+        alone: whether they go with no other part of a plan.
+    """
 
     name: ClassVar[str]
+    alone: ClassVar[bool] = False
+
+    def fitted(self, trained_tokens: int) -> Positions:
+        """These positions, with the lengths that they take from a model trained with texts of `trained_tokens`.
+
+        Raises:
+            ValueError: they are not for such a model; the message says what is wrong with it.
+        """
+        return self
 
     @abstractmethod
     def window_tokens(self, trained_tokens: int) -> int:
@@ -259,7 +272,7 @@ def blocks_of(tokens: int) -> int:
     return -(-tokens // BLOCK_TOKENS)
 
 
-def at_least(part: AttentionPattern | KVPolicy | PageSelector, **least: float) -> None:
+def at_least(part: AttentionPattern | KVPolicy | PageSelector | Positions, **least: float) -> None:
     """Refuse options that are below their least value.
 
     Raises:

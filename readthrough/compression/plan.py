@@ -43,6 +43,16 @@ class Plan:
     store: Store = FULL
     positions: Positions | None = None
 
+    def __post_init__(self) -> None:
+        if self.positions is not None and self.positions.alone:
+            others = [key for key in ("select", "decode", "keep") if getattr(self, key) is not None]
+            others += [] if self.store == FULL else ["store"]
+            if others:
+                raise ConfigError(
+                    f"plan: the positions {self.positions.name!r} cannot be combined with {' or '.join(others)}",
+                    hint=f"leave out {' and '.join(others)}, or choose other positions",
+                )
+
     @classmethod
     def of(cls, spec: object) -> Plan:
         """The plan of a spec: None or `dense`, or `{select: PATTERN, decode: SELECTOR, keep: POLICY, ...}`.

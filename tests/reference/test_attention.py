@@ -79,6 +79,9 @@ def test_newest_ignores_what_is_behind_them(heads: tuple[int, int], new: int, to
     q, k, v = inputs(new, keys, heads, torch.float32)
     found = attend_newest(q, k, v, tokens=tokens, scale=0.125)
     check(found, [q, k[:, :tokens], v[:, :tokens]], causal=True)
+    if tokens > new + 5:
+        found = attend_newest(q, k, v, tokens=tokens, first=5, scale=0.125)
+        check(found, [q, k[:, 5:tokens], v[:, 5:tokens]], causal=True)
 
 
 @pytest.mark.parametrize("window", [1, 16, 700, 5000])
@@ -133,6 +136,8 @@ def test_bad_shapes_are_refused() -> None:
         attend(q, k[:, :2], v[:, :2], causal=True, scale=1.0)
     with pytest.raises(ValueError, match="do not fit"):
         attend_newest(q, k, v, tokens=5, scale=1.0)
+    with pytest.raises(ValueError, match="do not fit"):
+        attend_newest(q, k, v, tokens=4, first=1, scale=1.0)
     with pytest.raises(ValueError, match="nothing"):
         merge_lse([])
 

@@ -47,7 +47,7 @@ def attend(
 
 
 def attend_newest(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, tokens: int, scale: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, tokens: int, scale: float, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Causal attention of a few newest tokens, the same to the last bit whether they come one by one or together.
 
@@ -58,6 +58,7 @@ def attend_newest(
         v: values `[Hkv, Tk, D]`, likewise.
         tokens: how many keys there are.
         scale: what the scores are multiplied with.
+        first: so many first keys are ignored, too.
 
     Returns:
         As `attend`.
@@ -65,12 +66,12 @@ def attend_newest(
     Raises:
         ValueError: the shapes do not fit together.
     """
-    if not q.shape[1] <= tokens <= k.shape[1]:
-        raise ValueError(f"{tokens} tokens do not fit {q.shape[1]} queries and {k.shape[1]} keys")
+    if not (first >= 0 and first + q.shape[1] <= tokens <= k.shape[1]):
+        raise ValueError(f"{tokens - first} tokens do not fit {q.shape[1]} queries and {k.shape[1]} keys")
     if q.device.type == "cpu" and cpu.supports(q):
         _check(q, k, v, False)
-        return cpu.attend_newest(q, k, v, tokens=tokens, scale=scale)
-    return attend(q, k[:, :tokens], v[:, :tokens], causal=True, scale=scale)
+        return cpu.attend_newest(q, k, v, tokens=tokens, scale=scale, first=first)
+    return attend(q, k[:, first:tokens], v[:, first:tokens], causal=True, scale=scale)
 
 
 def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> None:

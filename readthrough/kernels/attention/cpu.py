@@ -28,10 +28,11 @@ def attend(
 
 
 def attend_newest(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, tokens: int, scale: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, tokens: int, scale: float, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See `kernels.attention.attend_newest`."""
     unseen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).triu(tokens - q.shape[1] + 1)
+    unseen[:, :first] = True
     mask = torch.zeros(unseen.shape, dtype=q.dtype).masked_fill(unseen, -torch.inf)
     return _packed(q, k, v, mask.repeat(q.shape[0] // k.shape[0], 1), scale)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,7 +22,9 @@ from readthrough.errors import ModelError
 from readthrough.kernels.attention import NEWEST_TOKENS, TILE_TOKENS, attend, attend_newest, attend_window
 from readthrough.kernels.merge import merge_lse
 from readthrough.models.local.cache import Block, CompressedBlock, Sequence
+from readthrough.models.local.dual_chunk import ChunkedPass, DualChunks
 from readthrough.models.local.paging import attend_chosen
+from readthrough.models.local.rows import Rows, joined, on_device
 
 ATTENTION = "readthrough"
 """The name to give as `attn_implementation`."""
@@ -55,7 +56,7 @@ class SharedPart:
 
     block: Block | CompressedBlock
     tokens: int
-    rows: slice | torch.Tensor
+    rows: Rows
 
 
 Watch = Callable[[int, torch.Tensor, torch.Tensor], None]
@@ -65,14 +66,16 @@ Watch = Callable[[int, torch.Tensor, torch.Tensor], None]
 class Batch:
     """What one forward pass computes.
 
-    `pattern` says what long prompts attend to, `selector` what the tokens of replies do; None is everything. `watch` is
-    told the queries `[H, T, D]` of each layer and their log-sum-exps `[H, T]`.
+    `pattern` says what long prompts attend to, `selector` what the tokens of replies do; None is everything. `chunked`
+    computes all of it instead, where positions are those within chunks. `watch` is told the queries `[H, T, D]` of each
+    layer and their log-sum-exps `[H, T]`.
     """
 
     segments: list[Segment]
     parts: list[SharedPart]
     pattern: AttentionPattern | None = None
     selector: PageSelector | None = None
+    chunked: ChunkedPass | None = None
     watch: Watch | None = None
     layers_seen: set[int] = field(default_factory=set)
 
@@ -82,6 +85,7 @@ class Batch:
         pieces: Iterable[tuple[Sequence | None, int]],
         pattern: AttentionPattern | None = None,
         selector: PageSelector | None = None,
+        chunks: DualChunks | None = None,
     ) -> Batch:
         """Lay the next `tokens` tokens of each sequence back to back."""
         segments: list[Segment] = []
@@ -96,7 +100,12 @@ class Batch:
                 if (segment.sparse or segment.paged) and isinstance(block, Block):
                     continue  # read apart, where it is chosen what of it is read
                 readers.setdefault((id(block), length), (block, []))[1].append(segment)
-        parts = [SharedPart(block, length, _rows(who)) for (_, length), (block, who) in readers.items()]
+        if chunks is not None:
+            return cls(segments, [], chunked=chunks.lay((segment.sequence, segment.rows) for segment in segments))
+        parts = [
+            SharedPart(block, length, joined([segment.rows for segment in who]))
+            for (_, length), (block, who) in readers.items()
+        ]
         return cls(segments, parts, pattern, selector)
 
 
@@ -104,12 +113,6 @@ def _is_long(segment: Segment, pattern: AttentionPattern) -> bool:
     """Whether a segment lies behind the tokens that are dense in any case."""
     held = segment.sequence.length if segment.sequence else 0
     return segment.end - segment.start > NEWEST_TOKENS and pattern.applies(held)
-
-
-def _rows(segments: list[Segment]) -> slice | torch.Tensor:
-    if all(before.end == after.start for before, after in pairwise(segments)):
-        return slice(segments[0].start, segments[-1].end)
-    return torch.cat([torch.arange(segment.start, segment.end) for segment in segments])
 
 
 def engine_attention(
@@ -149,7 +152,9 @@ def engine_attention(
     window = kw.get("sliding_window")
     q, k, v = query[0], key[0], value[0]
     out = q.new_empty(q.shape[1], q.shape[0], q.shape[2]).transpose(0, 1)
-    if isinstance(window, int) and any(_exceeds(segment, window) for segment in batch.segments):
+    if batch.chunked is not None:
+        batch.chunked.attend(layer, (q, k, v), out, scale)
+    elif isinstance(window, int) and any(_exceeds(segment, window) for segment in batch.segments):
         _windowed(batch, layer, (q, k, v), out, (window, scale))
     else:
         _dense(batch, layer, (q, k, v), out, scale)
@@ -170,7 +175,7 @@ def _dense(batch: Batch, layer: int, qkv: tuple[torch.Tensor, ...], out: torch.T
         else:
             out[:, rows], lse[:, rows] = _own(segment, layer, own, scale)
     for part in batch.parts:
-        at = part.rows if isinstance(part.rows, slice) else part.rows.to(q.device)
+        at = on_device(part.rows, q.device)
         past = part.block.attend(layer, part.tokens, q[:, at], scale)
         out[:, at], lse[:, at] = merge_lse([(out[:, at], lse[:, at]), past])
     if batch.watch is not None:

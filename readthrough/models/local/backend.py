@@ -99,9 +99,10 @@ class LocalModel(ModelBackend):
 
     def __post_init__(self) -> None:
         self._check_settings()
-        self._plan = Plan.of(self.plan)
+        plan = Plan.of(self.plan)
         started = time.perf_counter()
-        loaded = load(resolve(self.name, self.on_event), self.dtype, self.device, self.weights, self._plan)
+        loaded = load(resolve(self.name, self.on_event), self.dtype, self.device, self.weights, plan)
+        self._plan = loaded.plan
         if self.window_tokens > loaded.window_tokens and not self._plan.endless:
             raise ConfigError(
                 f"window_tokens is {self.window_tokens}, {self.name} was made for {loaded.window_tokens}",
@@ -229,10 +230,9 @@ class LocalModel(ModelBackend):
 
     def _check_plan(self, loaded: Loaded) -> None:
         keep = self._plan.keep
-        if keep is not None and keep.renumbers:
-            _ = loaded.inverse_frequencies  # raises where positions cannot be moved
+        if keep is not None and self._plan.endless:
             needed = keep.window_tokens + 2 * keep.piece_tokens
-            if self._plan.endless and needed > loaded.window_tokens:
+            if needed > loaded.window_tokens:
                 raise ConfigError(
                     f"the window of {keep.name} and a piece of a prompt are {needed} tokens, {self.name} was made for "
                     f"{loaded.window_tokens}",

@@ -13,16 +13,19 @@ import numpy as np
 import torch
 
 from readthrough.compression.plan import Plan
+from readthrough.compression.positions.dual_chunk import DualChunk
 from readthrough.errors import ModelError
 from readthrough.models.deadline import seconds_left
 from readthrough.models.local.attention import Batch, Segment, Watch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.compressing import Compressor
 from readthrough.models.local.cuts import Cuts
+from readthrough.models.local.dual_chunk import DualChunks
 from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
 from readthrough.models.local.readings import Readings
+from readthrough.models.local.turning import check_turning
 from readthrough.types import Event
 
 LOGITS_BYTES = 512 << 20
@@ -98,9 +101,13 @@ class Engine:
         on_event: hears of progress.
         plan: how attention is computed and what is kept of it.
 
+    Raises:
+        ModelError: the plan moves positions, and the model's cannot be moved.
+
     Attributes:
         kept: the sequences of earlier calls.
         readings: those on disk; None where nothing is kept there.
+        chunks: dual chunk attention, where the plan's positions ask for it.
         token_bytes: the KV of one token.
     """
 
@@ -121,6 +128,9 @@ class Engine:
         self.readings: Readings | None = None
         self.on_event = on_event or (lambda event: None)
         self.plan = plan
+        self.chunks: DualChunks | None = None
+        if isinstance(plan.positions, DualChunk):
+            self.chunks = DualChunks(plan.positions, loaded.inverse_frequencies)
         self.compressor = Compressor(plan, loaded, self.forward, forward_tokens)
         width = self.model.dtype.itemsize
         self.logits_rows = max(1, LOGITS_BYTES // (loaded.vocabulary * width))
@@ -132,6 +142,8 @@ class Engine:
         self.token_bytes: int = 2 * self._layers * heads * head_width * width
         # A mask that is four-dimensional already is passed through by transformers: none is built.
         self._no_mask = torch.empty(1, 1, 0, 0, device=self.device)
+        if self.chunks is not None or (plan.keep is not None and plan.keep.renumbers):
+            check_turning(loaded, self.forward)
 
     @property
     def keeps_replies(self) -> bool:
@@ -281,7 +293,8 @@ class Engine:
     def _pass(self, chosen: Seq[tuple[Job, int]]) -> None:
         pieces = [(job.sequence, job.tokens[job.sequence.length : job.sequence.length + take]) for job, take in chosen]
         silent = [max(0, job.first_row - job.sequence.length) for job, _ in chosen]
-        batch = Batch.pack(((sequence, len(tokens)) for sequence, tokens in pieces), self.plan.select)
+        laid = ((sequence, len(tokens)) for sequence, tokens in pieces)
+        batch = Batch.pack(laid, self.plan.select, chunks=self.chunks)
         if self.plan.keep is not None and (count := self.plan.keep.query_tokens):
             batch.watch = _query_watch([job for job, _ in chosen], batch, count)
         starts = [segment.start + quiet for segment, quiet in zip(batch.segments, silent, strict=True)]
@@ -336,17 +349,17 @@ class Engine:
             # greedy reply the same whether it is written alone, beside others, or with drafts. It costs nothing.
             alone = batch
             pieces = [(alone.segments[0].sequence, 1), (None, 1)]
-            batch, tokens = Batch.pack(pieces, alone.pattern, alone.selector), [tokens[0], tokens[0]]
+            batch = Batch.pack(pieces, alone.pattern, alone.selector, self.chunks)
+            tokens = [tokens[0], tokens[0]]
             batch.watch = alone.watch
         ids = torch.from_numpy(np.concatenate(tokens)).to(self.device)[None]
-        positions = torch.from_numpy(np.concatenate([_positions(segment) for segment in batch.segments]))
         # At least one row: an empty selection means all of them to transformers.
         wanted = torch.from_numpy(rows if len(rows) else np.zeros(1, dtype=np.int64))
         form.decoding = decoding
         try:
             output = self.model(
                 input_ids=ids,
-                position_ids=positions.to(self.device)[None],
+                position_ids=_positions(batch).to(self.device)[None],
                 attention_mask=self._no_mask,
                 use_cache=False,
                 logits_to_keep=wanted.to(self.device),
@@ -374,6 +387,13 @@ def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
     return watch
 
 
-def _positions(segment: Segment) -> np.ndarray:
+def _positions(batch: Batch) -> torch.Tensor:
+    """What the model rotates the tokens of a batch for."""
+    if batch.chunked is not None:
+        return batch.chunked.places
+    return torch.cat([_consecutive(segment) for segment in batch.segments])
+
+
+def _consecutive(segment: Segment) -> torch.Tensor:
     first = segment.sequence.length - segment.sequence.shift_tokens if segment.sequence else 0
-    return np.arange(first, first + segment.end - segment.start)
+    return torch.arange(first, first + segment.end - segment.start)

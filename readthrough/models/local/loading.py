@@ -33,7 +33,8 @@ _ELSEWHERE = "serve this model with another program and name it as openai:MODEL@
 class Loaded:
     """A model that is ready to run: weights, tokenizer, the ids that end a reply, the longest input.
 
-    `form` says which weights a pass computes with, `fingerprint` which files they come from.
+    `form` says which weights a pass computes with, `fingerprint` which files they come from, `plan` how attention is
+    computed, with the lengths that it takes from the model.
     """
 
     model: Any
@@ -44,6 +45,7 @@ class Loaded:
     device: torch.device
     form: WeightForm = field(default_factory=WeightForm)
     fingerprint: str = ""
+    plan: Plan = DENSE_PLAN
 
     @property
     def layers(self) -> int:
@@ -71,7 +73,12 @@ class Loaded:
             half = len(cosines) // 2
             if half == len(frequencies) and torch.equal(cosines[:half], cosines[half:]):
                 return frequencies
-        raise ModelError(f"the positions of {type(self.model).__name__} cannot be moved", hint="choose another plan")
+        raise cannot_move(self.model)
+
+
+def cannot_move(model: Any) -> ModelError:
+    """The error of a plan that moves the positions of a model which does not let them be moved."""
+    return ModelError(f"the positions of {type(model).__name__} cannot be moved", hint="choose another plan")
 
 
 def load(
@@ -103,7 +110,7 @@ def load(
     try:
         config = kind.config_class.from_pretrained(folder, local_files_only=True)
         check_supported(config, folder)
-        fit_plan(plan, config, folder)
+        plan = fit_plan(plan, config, folder)
         with _quiet():
             model = kind.from_pretrained(
                 folder,
@@ -118,7 +125,7 @@ def load(
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise WeightsError(f"cannot load the model: {error}", path=str(folder)) from error
     model = model.to(target).eval().requires_grad_(False)
-    loaded = replace(describe(model, tokenizer), fingerprint=fingerprint(folder))
+    loaded = replace(describe(model, tokenizer), fingerprint=fingerprint(folder), plan=plan)
     if weights == "full":
         pack_linears(model)
         return loaded

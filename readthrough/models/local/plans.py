@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from readthrough.compression.base import Positions
 from readthrough.compression.plan import Plan
@@ -11,8 +12,8 @@ from readthrough.compression.store import FULL
 from readthrough.errors import ConfigError
 
 
-def fit_plan(plan: Plan, config: Any, folder: Path) -> None:
-    """Set what a plan changes in a model's configuration.
+def fit_plan(plan: Plan, config: Any, folder: Path) -> Plan:
+    """Set what a plan changes in a model's configuration; the plan, with the lengths that it takes from the model.
 
     Raises:
         ConfigError: the model cannot do what the plan says; the message says why.
@@ -22,25 +23,31 @@ def fit_plan(plan: Plan, config: Any, folder: Path) -> None:
     slides = "sliding_attention" in kinds if kinds else getattr(text, "sliding_window", None)
     if plan.moment is not None and slides:
         _refuse(plan, folder, "has layers with a sliding window, whose KV cannot be compressed")
+    if plan.positions is not None and plan.positions.alone and slides:
+        _refuse(plan, folder, "has layers with a sliding window, which know no other positions")
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     if plan.store != FULL:
         for scheme in (plan.store.keys, plan.store.values):
             whole = 1 if scheme is None else max(8 // scheme.bits, plan.store.group if scheme.axis == "token" else 1)
             if width % whole:
                 _refuse(plan, folder, f"has heads of {width} channels, which are no whole groups of {whole}")
-    if plan.positions is not None:
-        _move(plan, plan.positions, text, folder)
+    return plan if plan.positions is None else replace(plan, positions=_move(plan, plan.positions, text, folder))
 
 
-def _move(plan: Plan, positions: Positions, text: Any, folder: Path) -> None:
+def _move(plan: Plan, positions: Positions, text: Any, folder: Path) -> Positions:
     rope = dict(getattr(text, "rope_parameters", None) or {})
     if rope.get("rope_type") != "default" or rope.get("partial_rotary_factor", 1) != 1:
         _refuse(plan, folder, f"has positions of its own: {rope or 'none that turn'}")
     trained = int(text.max_position_embeddings)
+    try:
+        positions = positions.fitted(trained)
+    except ValueError as error:
+        _refuse(plan, folder, str(error))
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     text.rope_parameters = positions.rope(rope, trained, width)
     text.max_position_embeddings = positions.window_tokens(trained)
+    return positions
 
 
-def _refuse(plan: Plan, folder: Path, reason: str) -> None:
+def _refuse(plan: Plan, folder: Path, reason: str) -> NoReturn:
     raise ConfigError(f"this model cannot follow the plan {plan.name!r}: it {reason}", path=str(folder))

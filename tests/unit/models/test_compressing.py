@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from readthrough.errors import ConfigError, PromptTooLongError, UnknownNameError
+from readthrough.errors import ConfigError, ModelError, PromptTooLongError, UnknownNameError
 from readthrough.kernels.rotary import Yarn, linear_frequencies, ntk_frequencies, yarn_frequencies
 from readthrough.models.base import Request
 from readthrough.models.local.backend import LocalModel
@@ -152,3 +152,10 @@ def test_sliding_windows_are_not_compressed(tmp_path: Path, plan: Any) -> None:
     folder = tiny_models.save(tmp_path, "Mistral", sliding_window=64)
     with pytest.raises(ConfigError, match="sliding window"):
         opened(str(folder), plan)
+
+
+def test_positions_of_another_kind_are_not_moved(tmp_path: Path) -> None:
+    folder = str(tiny_models.save(tmp_path, "Helium"))  # neighbouring channels are a pair
+    with pytest.raises(ModelError, match="cannot be moved"):
+        opened(folder, {"keep": {"sink-window": {"window_tokens": 32}}})
+    assert opened(folder, {"keep": {"sink-window": {"window_tokens": 32, "renumber": False}}})

@@ -22,6 +22,7 @@ TEXT = "".join(f"Day {day}. {tiny_models.TEXT}\n" for day in range(24))
 QUESTIONS = ["Who kept the book?", "What was seen on the third day?"]
 BLOCKS = {"select": {"block-topk": {"blocks": 1, "dense_below_tokens": 200}}}
 AT_THE_END = {"keep": {"snapkv": {"budget_tokens": 64, "window_tokens": 8}}}
+CHUNKS = {"positions": {"dual-chunk": {"chunk_tokens": 700}}}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def about(question: str, text: str = TEXT, **options: Any) -> Request:
     return Request.user(f"{text}\n\n{question}", **options)
 
 
-@pytest.mark.parametrize("plan", [None, BLOCKS, AT_THE_END], ids=str)
+@pytest.mark.parametrize("plan", [None, BLOCKS, AT_THE_END, CHUNKS], ids=str)
 def test_another_process_reads_the_question_alone_and_says_the_same(folder: Path, tmp_path: Path, plan: Any) -> None:
     settings = {"plan": plan, "forward_tokens": 512}
     asked = [about(question, max_tokens=16) for question in QUESTIONS]
