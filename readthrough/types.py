@@ -234,8 +234,8 @@ class Coverage:
     """The ledger of the source's tokens: each is in exactly one state and the states sum to `tokens`.
 
     read: read by the model in the document's order; retrieved: found by an index and read in full;
-    compressed: read, with part of its KV evicted or quantised; gisted: only a summary of it was read;
-    skipped: looked at and passed over (a gate, a score); unread: not looked at.
+    compressed: read, with part of its KV evicted or quantised, or with tokens left out of the prompt;
+    gisted: only a summary of it was read; skipped: looked at and passed over (a gate, a score); unread: not looked at.
     """
 
     tokens: int = 0

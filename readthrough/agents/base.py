@@ -137,9 +137,12 @@ def add_nodes(graph: StateGraph[Any, Services, Any, Any], nodes: Mapping[str, Ca
 def ledger(services: Services, **states: Sequence[int]) -> Coverage:
     """The coverage of a run: `states` names the chunk ids of each state; what is in none is unread.
 
-    A chunk that is named twice counts in the state that is named first.
+    A chunk that is named twice counts in the state that is named first. Where the model drops or quantises KV, what was
+    read or retrieved is compressed.
     """
     tokens = services.shelf.count_tokens(services.model)
     left = dict(tokens)
     sums = {name: sum(left.pop(chunk, 0) for chunk in chunks) for name, chunks in states.items()}
+    if services.model.compresses:
+        sums["compressed"] = sums.pop("read", 0) + sums.pop("retrieved", 0) + sums.get("compressed", 0)
     return Coverage(tokens=sum(tokens.values()), unread=sum(left.values()), **sums)

@@ -94,6 +94,11 @@ class Plan:
         return None if self.store == FULL else "piece"
 
     @property
+    def lossy(self) -> bool:
+        """Whether KV is dropped, or stored less exactly than it was computed."""
+        return self.keep is not None or self.store.keys is not None
+
+    @property
     def piece_tokens(self) -> int:
         """The length of the pieces that prompts are compressed in."""
         return self.store.piece_tokens if self.keep is None else self.keep.piece_tokens

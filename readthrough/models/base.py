@@ -108,6 +108,11 @@ class ModelBackend(ABC):
         """How attention is computed, as answers tell it; an endpoint's is its own affair."""
         return "dense"
 
+    @property
+    def compresses(self) -> bool:
+        """Whether KV of what is read is dropped or quantised, so that not all of it can be looked at again."""
+        return False
+
     @abstractmethod
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer every request, in order.

@@ -136,6 +136,11 @@ class LocalModel(ModelBackend):
         """The plan, with all its options."""
         return self._plan.name
 
+    @property
+    def compresses(self) -> bool:
+        """Whether the plan drops or quantises KV."""
+        return self._plan.lossy
+
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer every request, in order; they are written side by side. See `ModelBackend.complete`.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import readthrough as rt
 from readthrough.errors import ConfigError, UnknownNameError
 from readthrough.models.base import Request
 from readthrough.models.local.backend import LocalModel
@@ -81,3 +82,15 @@ def test_a_wrong_plan_is_refused_before_weights_are_looked_for(tmp_path: Path, p
 def test_a_plan_in_yaml(folder: str) -> None:
     model = open_model({"local": {"name": folder, "plan": SPARSE}}, device="cpu")
     assert model.plan_name.startswith("select=sink-window(")
+
+
+@pytest.mark.parametrize(("plan", "state"), [(None, "read"), ({"store": {"int8": {"group": 16}}}, "compressed")])
+def test_an_answer_names_the_plan_and_what_is_compressed(tmp_path: Path, plan: Any, state: str) -> None:
+    folder = tiny_models.save(tmp_path / "tiny", max_position_embeddings=16384)
+    text = tmp_path / "book.txt"
+    text.write_text(tiny_models.TEXT * 8)
+    with rt.read(text, model={"local": {"name": str(folder), "plan": plan}}, home=tmp_path / "home") as book:
+        answer = book.ask("Who wrote in the book?", workflow="full-context")
+    coverage = answer.to_dict()["coverage"]
+    assert coverage[state] == coverage["tokens"] > 0
+    assert answer.plan == ("dense" if plan is None else LocalModel(str(folder), device="cpu", plan=plan).plan_name)
