@@ -61,6 +61,9 @@ PARTS: dict[str, dict[str, str]] = {
         "ntk": "readthrough.compression.positions.scaled:NTK",
         "yarn": "readthrough.compression.positions.scaled:Yarn",
     },
+    "joins": {
+        "blend": "readthrough.compression.joins.blend:Blend",
+    },
     "workflows": {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
         "memory-agent": "readthrough.agents.workflows.memory_agent:MemoryAgent",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from readthrough.catalogue import unknown
-from readthrough.compression.base import AttentionPattern, KVPolicy, PageSelector, Positions
+from readthrough.compression.base import AttentionPattern, Joining, KVPolicy, PageSelector, Positions
 from readthrough.compression.store import FULL, Store
 from readthrough.errors import ConfigError
 from readthrough.spec import build
@@ -21,6 +21,7 @@ KEYS = {
     "keep": ("policies", "all"),
     "store": ("", "full"),
     "positions": ("positions", "trained"),
+    "join": ("joins", "none"),
 }
 """What a plan says: which parts of the catalogue there are for it, and what it is where nothing is said."""
 
@@ -35,6 +36,8 @@ class Plan:
         keep: which tokens' KV stays in the cache; None for all.
         store: how it is stored.
         positions: which positions tokens have; None for those that the model was trained with.
+        join: what is computed anew of texts that recur (`Request.reused`), which are then read once, apart; None reads
+            each prompt as a whole.
     """
 
     select: AttentionPattern | None = None
@@ -42,13 +45,22 @@ class Plan:
     keep: KVPolicy | None = None
     store: Store = FULL
     positions: Positions | None = None
+    join: Joining | None = None
+
+    def __post_init__(self) -> None:
+        if self.join is not None and (self.select, self.decode, self.keep, self.store) != (None, None, None, FULL):
+            raise ConfigError(
+                f"plan: {self.join.name} joins KV that is whole and was computed densely",
+                hint="leave out select, decode, keep and store, or join",
+            )
 
     @classmethod
     def of(cls, spec: object) -> Plan:
         """The plan of a spec: None or `dense`, or `{select: PATTERN, decode: SELECTOR, keep: POLICY, ...}`.
 
         Each of them is a name or `{name: {option: value}}`: parts of the catalogue, and of `store` forms of
-        `readthrough.compression.store`. What is left out is `dense`, `all`, `full` or `trained`.
+        `readthrough.compression.store`. What is left out is `dense`, `all`, `full`,
+        `trained` or `none`.
 
         Raises:
             ConfigError: it is none of these, or an option is wrong; the message names it.
@@ -71,6 +83,7 @@ class Plan:
     def name(self) -> str:
         """The plan in a few words, as answers and reports name it: `dense`, `select=antidiagonal(stride=16, ...)`."""
         named = {"select": self.select, "decode": self.decode, "keep": self.keep, "positions": self.positions}
+        named["join"] = self.join
         parts = [f"{key}={part.name}({_options(part)})" for key, part in named.items() if part is not None]
         if self.store != FULL:
             parts.append(f"store={self.store.form}({_options(self.store, 'form')})")
@@ -95,5 +108,5 @@ class Plan:
         return window if self.store == FULL else max(window, self.store.window_tokens)
 
 
-def _options(part: AttentionPattern | KVPolicy | PageSelector | Positions | Store, but: str = "") -> str:
+def _options(part: AttentionPattern | KVPolicy | PageSelector | Positions | Joining | Store, but: str = "") -> str:
     return ", ".join(f"{name}={value}" for name, value in asdict(part).items() if name != but)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,15 @@ import torch
 from readthrough.compression.plan import Plan
 from readthrough.errors import ModelError
 from readthrough.models.deadline import seconds_left
-from readthrough.models.local.attention import Batch, Segment, Watch
+from readthrough.models.local.attention import Batch, Watch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.compressing import Compressor
 from readthrough.models.local.cuts import Cuts
+from readthrough.models.local.joining import Joiner, keyed, read_apart
 from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
-from readthrough.models.local.prompts import Tokens
-from readthrough.models.local.readings import Readings
+from readthrough.models.local.prompts import Spans, Tokens
+from readthrough.models.local.readings import TOKENS_MIN, Readings
 from readthrough.types import Event
 
 LOGITS_BYTES = 512 << 20
@@ -44,6 +45,8 @@ class Job:
         first_row: the first token whose logits are wanted; from there on all are.
         take: called with the offset from `first_row` and logits `[n, V]`, in order, as they are made.
         sequence: after the run, the KV of all tokens.
+        spans: the texts that were read apart, where there are any; the prompt begins with what is joined of them.
+        recurs: the tokens are a text that is known to be read again.
         charged_tokens: tokens of shared prefixes that were computed on this job's account.
         cached_tokens: after the run, how many tokens did not have to be computed for this job.
         queries: of the latest tokens in each layer, `[H, n, D]`, where the plan's policy asks for them.
@@ -52,10 +55,22 @@ class Job:
     tokens: Tokens
     first_row: int
     take: Take
+    spans: Spans = ()
+    recurs: bool = False
     sequence: Sequence = field(default_factory=Sequence)
     charged_tokens: int = 0
     cached_tokens: int = 0
     queries: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Tokens:
+        """By what its KV is told from that of other jobs."""
+        return keyed(self.tokens, self.spans)
+
+    @property
+    def joined_tokens(self) -> int:
+        """How many of its first tokens are joined."""
+        return self.spans[-1][1] if self.spans else 0
 
     def watch(self, layer: int, queries: torch.Tensor, count: int) -> None:
         """Keep the queries `[H, n, D]` of the latest `count` tokens of a layer."""
@@ -101,6 +116,7 @@ class Engine:
         self.on_event = on_event or (lambda event: None)
         self.plan = plan
         self.compressor = Compressor(plan, loaded, self.forward, forward_tokens)
+        self.joiner = None if plan.join is None else Joiner(plan.join, loaded, self.forward, forward_tokens)
         width = self.model.dtype.itemsize
         self.logits_rows = max(1, LOGITS_BYTES // (loaded.vocabulary * width))
         self.cuts = Cuts(plan, min(forward_tokens, self.logits_rows))
@@ -120,7 +136,9 @@ class Engine:
     def keep_on_disk(self, root: Path, limit_bytes: int) -> None:
         """Keep texts that are read below the folder `root` too, with at most `limit_bytes`: see `Readings`."""
         # Only with a plan does KV depend on where prompts are cut: see `Cuts`.
-        plan = self.plan.name if self.plan == DENSE_PLAN else f"{self.plan.name} in pieces of {self.cuts.piece_tokens}"
+        # Of what is joined nothing is stored, but the texts are.
+        read_by = replace(self.plan, join=None)
+        plan = read_by.name if read_by == DENSE_PLAN else f"{read_by.name} in pieces of {self.cuts.piece_tokens}"
         weights = (self.loaded.fingerprint, str(self.model.dtype), self.loaded.form.kind)
         made_by = "\n".join([*weights, self.device.type, plan, torch.__version__])
         with self._disk():
@@ -138,26 +156,47 @@ class Engine:
     def run(self, jobs: Seq[Job]) -> None:
         """Compute every job, prefixes that jobs share once. Sequences are kept for later calls."""
         self._find_kept(jobs)
+        self._join([job for job in jobs if job.sequence.length < job.joined_tokens])
         fresh = [job for job in jobs if job.sequence.length < job.first_row]
         self._compute_shared(fresh)
         for job in jobs:
             job.cached_tokens = job.sequence.length - job.charged_tokens
         self.advance(jobs)
         for job in jobs:
-            self.kept.add(job.tokens, job.sequence)
-            if self.readings is not None and len(job.tokens) - job.cached_tokens >= STORED_TOKENS_MIN:
+            self.kept.add(job.key, job.sequence)
+            least = TOKENS_MIN if job.recurs else STORED_TOKENS_MIN
+            if self.readings is not None and not job.spans and len(job.tokens) - job.cached_tokens >= least:
                 with self._disk():
                     self.readings.add(job.tokens, job.sequence)
 
     def _find_kept(self, jobs: Seq[Job]) -> None:
         for job in jobs:
-            kept, length = self.kept.match(job.tokens, self._reusable(job))
-            if self.readings is not None:
+            kept, length = self.kept.match(job.key, self._reusable(job))
+            if self.readings is not None and not job.spans:
                 with self._disk():
                     reading, further = self.readings.match(job.tokens, self._reusable(job), length)
                     kept, length = (reading, further) if reading else (kept, length)
             length = self.cuts.settled(length)
             job.sequence = (kept or job.sequence).fork(length, reserve_tokens=len(job.tokens) - length)
+
+    def _join(self, jobs: Seq[Job]) -> None:
+        """Begin each job with the texts in it, joined; texts that are not known are read first, each once."""
+        if self.joiner is None or not jobs:
+            return
+        texts: dict[bytes, Job] = {}
+        for job in jobs:
+            for tokens in read_apart(job.tokens, job.spans):
+                texts.setdefault(tokens.tobytes(), Job(tokens, len(tokens), _ignore, recurs=True))
+        self.run(list(texts.values()))
+        joined: dict[bytes, Sequence] = {}
+        for job in jobs:
+            beginning = job.key[: job.joined_tokens].tobytes()
+            if beginning not in joined:
+                read = [texts[tokens.tobytes()] for tokens in read_apart(job.tokens, job.spans)]
+                found = self.joiner.join(job.tokens, job.spans, [text.sequence for text in read])
+                joined[beginning] = found.sequence
+                job.charged_tokens = _charged(job, read, found.places)
+            job.sequence = joined[beginning].fork(reserve_tokens=len(job.tokens) - job.joined_tokens)
 
     def _reusable(self, job: Job) -> int:
         """How many of a job's first tokens need not be computed for it alone."""
@@ -166,7 +205,7 @@ class Engine:
 
     def _compute_shared(self, jobs: Seq[Job]) -> None:
         """Compute the tree of shared prefixes level by level, and fork each job from its longest one."""
-        shared = shared_prefixes([job.tokens for job in jobs], [self._reusable(job) for job in jobs])
+        shared = shared_prefixes([job.key for job in jobs], [self._reusable(job) for job in jobs])
         nodes: list[Job] = []
         levels: dict[int, list[int]] = {}
         depth: list[int] = []
@@ -282,12 +321,9 @@ class Engine:
         if batch.segments[-1].end == 1 and not (decoding and form.whole):
             # One row takes other matrix kernels than several and rounds differently: an idle second row keeps a
             # greedy reply the same whether it is written alone, beside others, or with drafts. It costs nothing.
-            alone = batch
-            pieces = [(alone.segments[0].sequence, 1), (None, 1)]
-            batch, tokens = Batch.pack(pieces, alone.pattern, alone.selector), [tokens[0], tokens[0]]
-            batch.watch = alone.watch
+            batch, tokens = batch.with_idle_row(), [tokens[0], tokens[0]]
         ids = torch.from_numpy(np.concatenate(tokens)).to(self.device)[None]
-        positions = torch.from_numpy(np.concatenate([_positions(segment) for segment in batch.segments]))
+        positions = torch.cat([segment.positions for segment in batch.segments])
         # At least one row: an empty selection means all of them to transformers.
         wanted = torch.from_numpy(rows if len(rows) else np.zeros(1, dtype=np.int64))
         form.decoding = decoding
@@ -312,6 +348,21 @@ class Engine:
         return logits[: len(rows)]
 
 
+def _charged(job: Job, texts: Seq[Job], places: np.ndarray) -> int:
+    """How many of a job's joined tokens were computed for it: anew, or since their text was not known.
+
+    From then on the texts are known.
+    """
+    prefix = job.spans[0][0]
+    computed = np.zeros(job.joined_tokens, dtype=bool)
+    computed[places] = True
+    for (start, end), text in zip(job.spans, texts, strict=True):
+        known, text.cached_tokens = text.cached_tokens, len(text.tokens)
+        computed[known:prefix] = True
+        computed[start + max(0, known - prefix) : end] = True
+    return int(computed.sum())
+
+
 def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
     """Keeps the latest queries of every job."""
 
@@ -321,7 +372,3 @@ def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
 
     return watch
 
-
-def _positions(segment: Segment) -> np.ndarray:
-    first = segment.sequence.length - segment.sequence.shift_tokens if segment.sequence else 0
-    return np.arange(first, first + segment.end - segment.start)
