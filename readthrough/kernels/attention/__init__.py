@@ -97,7 +97,7 @@ def attend_placed(
     """
     _check(q, k, v, False)
     if places.shape != q.shape[1:2] or bool((places.diff() < 0).any()) or places[0] < 0 or places[-1] >= k.shape[1]:
-        raise ValueError(f"places {tuple(places.shape)} do not ascend, or do not fit {q.shape[1]} queries on these keys")
+        raise ValueError(f"places {tuple(places.shape)} do not ascend, or do not fit these queries and keys")
     found = []
     for start in range(0, q.shape[1], PLACED_QUERIES):
         at = slice(start, start + PLACED_QUERIES)

@@ -20,7 +20,14 @@ from transformers.masking_utils import sdpa_mask
 
 from readthrough.compression.base import AttentionPattern, PageSelector
 from readthrough.errors import ModelError
-from readthrough.kernels.attention import NEWEST_TOKENS, TILE_TOKENS, attend, attend_newest, attend_placed, attend_window
+from readthrough.kernels.attention import (
+    NEWEST_TOKENS,
+    TILE_TOKENS,
+    attend,
+    attend_newest,
+    attend_placed,
+    attend_window,
+)
 from readthrough.kernels.merge import merge_lse
 from readthrough.models.local.cache import Block, CompressedBlock, Sequence
 from readthrough.models.local.paging import attend_chosen

@@ -371,4 +371,3 @@ def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
             job.watch(layer, q[:, segment.rows], count)
 
     return watch
-
