@@ -19,7 +19,7 @@ from readthrough.models.local.drafts import Lookup
 from readthrough.models.local.engine import Engine, Job
 from readthrough.models.local.grammar import SchemaGrammar
 from readthrough.models.local.joining import keyed
-from readthrough.models.local.prompts import Tokens
+from readthrough.models.local.prompts import Spans, Tokens
 from readthrough.models.local.text import ReplyText
 from readthrough.types import Event
 
@@ -34,6 +34,7 @@ class Reply:
     grammar: SchemaGrammar | None
     seen: Lookup
     on_text: Callable[[str], None] | None = None
+    spans: Spans = ()
     job: Job = field(init=False)
     tokens: int = 0
     logprob: float = 0.0
