@@ -15,6 +15,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pydoc_data.topics import topics
 from statistics import fmean, median
 from typing import Any
@@ -66,7 +67,7 @@ def prompts(model: Any, texts: int, tokens: int, count: int) -> Iterator[tuple[l
     for page, start in starts[:: max(1, len(starts) // count)][:count]:
         ids = tokenizer(topics[page])["input_ids"]
         cuts = [start + tokens * number for number in range(texts + 1)]
-        pieces = [tokenizer.decode(ids[a:b]).strip("\ufffd") for a, b in zip(cuts, cuts[1:], strict=False)]
+        pieces = [tokenizer.decode(ids[a:b]).strip("\ufffd") for a, b in pairwise(cuts)]
         yield pieces, tokenizer.decode(ids[cuts[-1] : cuts[-1] + ANSWER_TOKENS]).strip("\ufffd")
 
 

@@ -82,8 +82,7 @@ class Plan:
     @property
     def name(self) -> str:
         """The plan in a few words, as answers and reports name it: `dense`, `select=antidiagonal(stride=16, ...)`."""
-        named = {"select": self.select, "decode": self.decode, "keep": self.keep, "positions": self.positions}
-        named["join"] = self.join
+        named = {key: getattr(self, key) for key, (point, _) in KEYS.items() if point}
         parts = [f"{key}={part.name}({_options(part)})" for key, part in named.items() if part is not None]
         if self.store != FULL:
             parts.append(f"store={self.store.form}({_options(self.store, 'form')})")

@@ -12,11 +12,12 @@ import torch
 
 from readthrough.errors import ConfigError, UnknownNameError, UsageError
 from readthrough.models.base import Request
-from readthrough.models.local import engine as engines
 from readthrough.models.local.attention import Batch
 from readthrough.models.local.backend import LocalModel
+from readthrough.models.local.cache import Sequence
 from readthrough.models.local.engine import Job
 from readthrough.models.local.joining import Joiner, _Watch
+from readthrough.models.local.readings import TOKENS_MIN
 from readthrough.models.local.stored import stored
 from readthrough.models.open import open_model
 from tests import tiny_models
@@ -129,7 +130,12 @@ def test_the_tokens_that_deviate_most_are_computed_anew(folder: str, monkeypatch
     between = np.setdiff1d(np.arange(job.spans[0][1], job.joined_tokens), texts)
     anew: list[int] = []
     placed = Batch.placed
-    monkeypatch.setattr(Batch, "placed", lambda sequence, at: (anew.extend(at.tolist()), placed(sequence, at))[1])
+
+    def note(sequence: Sequence, places: torch.Tensor) -> Batch:
+        anew.extend(places.tolist())
+        return placed(sequence, places)
+
+    monkeypatch.setattr(Batch, "placed", note)
     computed(some, about(TEXTS))
     assert anew == sorted([*most.tolist(), *between.tolist()])
     assert len(between) > 0
@@ -242,7 +248,7 @@ def test_texts_are_on_disk_for_other_processes(tmp_path: Path) -> None:
     found = opened(folder, 0.15, readings=tmp_path / "readings").complete([asked])[0]
     assert found.text == expected.text and found.usage.cached_tokens > 0.75 * found.usage.prompt_tokens
     dense = opened(folder, readings=tmp_path / "readings").complete([about(long[1:2], max_tokens=8)])[0]
-    assert dense.usage.cached_tokens > engines.TOKENS_MIN, "they are exact: prompts as a whole begin with them too"
+    assert dense.usage.cached_tokens > TOKENS_MIN, "they are exact: prompts as a whole begin with them too"
     assert len(stored(tmp_path / "readings")) == 3
 
 
