@@ -84,15 +84,16 @@ def compare(model: Any, texts: list[str], answer: str) -> dict[str, dict[str, fl
     found: dict[str, dict[str, float]] = {}
     whole = None
     for way in ("cold", *(f"joined {ratio}" for ratio in RATIOS)):
-        joined = way != "cold"
+        joined = spans if way != "cold" else ()
         model.close()
         if joined:
+            blend(model, 0.0)
+            logits(model, earlier, said[:1], earlier_spans)
             blend(model, float(way.split()[1]))
-            logits(model, earlier, [], earlier_spans)
-        rows: list[Any] = []
-        seconds = measure(lambda: rows.append(logits(model, tokens, said, spans if joined else ())), rounds=1)  # noqa: B023
-        whole = rows[0] if whole is None else whole
-        found[way] = {**seconds, **deviation(whole, rows[0], said)}
+        seconds = measure(lambda: logits(model, tokens, said[:1], joined), rounds=1)  # noqa: B023
+        rows = logits(model, tokens, said, joined)
+        whole = rows if whole is None else whole
+        found[way] = {**seconds, **deviation(whole, rows, said)}
         found[way]["ratio"] = found["cold"]["cpu_seconds"] / seconds["cpu_seconds"]
     return found
 

@@ -59,8 +59,7 @@ class Plan:
         """The plan of a spec: None or `dense`, or `{select: PATTERN, decode: SELECTOR, keep: POLICY, ...}`.
 
         Each of them is a name or `{name: {option: value}}`: parts of the catalogue, and of `store` forms of
-        `readthrough.compression.store`. What is left out is `dense`, `all`, `full`,
-        `trained` or `none`.
+        `readthrough.compression.store`. What is left out is `dense`, `all`, `full`, `trained` or `none`.
 
         Raises:
             ConfigError: it is none of these, or an option is wrong; the message names it.
