@@ -96,6 +96,7 @@ class Engine:
     Attributes:
         kept: the sequences of earlier calls.
         readings: those on disk; None where nothing is kept there.
+        joiner: puts texts together that were read apart; None where the plan does not say so: then no job has spans.
         token_bytes: the KV of one token.
     """
 

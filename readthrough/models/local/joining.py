@@ -53,17 +53,6 @@ class _Enough(Exception):
     """Ends a pass at the last layer that is needed of it."""
 
 
-@dataclass(slots=True)
-class _Watch:
-    """Ends passes behind a layer."""
-
-    layer: int
-
-    def __call__(self, layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
-        if layer == self.layer:
-            raise _Enough
-
-
 class Joiner:
     """Joins sequences.
 
@@ -130,12 +119,17 @@ class Joiner:
         Returns:
             How far it was off in that layer.
         """
+
+        def stop(at: int, q: torch.Tensor, lse: torch.Tensor) -> None:
+            if at == layer:
+                raise _Enough
+
         start = sequence.length - len(tokens)
         reader = before.fork(start, reserve_tokens=len(tokens))
         for first in range(0, len(tokens), self._pass_tokens):
             piece = tokens[first : first + self._pass_tokens]
             batch = Batch.pack([(reader, len(piece))])
-            batch.watch = _Watch(layer)
+            batch.watch = stop
             with suppress(_Enough):
                 self._forward(batch, [piece], np.zeros(0, dtype=np.int64))
             reader.commit(len(piece))
