@@ -65,6 +65,9 @@ PARTS: dict[str, dict[str, str]] = {
     "prompt-compressors": {
         "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",
     },
+    "joins": {
+        "blend": "readthrough.compression.joins.blend:Blend",
+    },
     "workflows": {
         "retrieve": "readthrough.agents.workflows.retrieve:Retrieve",
         "memory-agent": "readthrough.agents.workflows.memory_agent:MemoryAgent",

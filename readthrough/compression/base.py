@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 
@@ -261,6 +261,46 @@ class Positions(ABC):
         """
 
 
+class Deviation(NamedTuple):
+    """How far the KV of tokens that were read apart lies from what it is in the whole prompt, in one layer.
+
+    Attributes:
+        keys: the squared distance of each token's keys, all heads together, fp32 `[T]`.
+        values: of its values.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Joining(ABC):
+    """What is computed anew where texts that were read apart stand in one prompt; `name` is its name in the catalogue.
+
+    A joining is a frozen dataclass: its fields are its options. The first text of a prompt has been read as it stands
+    there, and what lies between texts is computed in any case: it is asked about the tokens of the others.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def compared_layer(self) -> int | None:
+        """The layer whose KV it wants compared: up to there everything is computed for all tokens. None for none."""
+
+    @abstractmethod
+    def choose(self, tokens: int, deviation: Deviation | None) -> torch.Tensor:
+        """Which tokens are computed anew.
+
+        Args:
+            tokens: how many there are, all texts together.
+            deviation: theirs in `compared_layer`; None where that is.
+
+        Returns:
+            Their numbers, ascending.
+        """
+
+
 def top_tokens(scores: torch.Tensor, count: int) -> list[torch.Tensor]:
     """The `count` tokens of the highest scores `[Hkv, T]`, ascending, of each head; the earlier ones where equal."""
     order = scores.sort(stable=True, dim=-1, descending=True).indices[:, :count]
@@ -272,7 +312,7 @@ def blocks_of(tokens: int) -> int:
     return -(-tokens // BLOCK_TOKENS)
 
 
-def at_least(part: AttentionPattern | KVPolicy | PageSelector | Positions, **least: float) -> None:
+def at_least(part: AttentionPattern | KVPolicy | PageSelector | Positions | Joining, **least: float) -> None:
     """Refuse options that are below their least value.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from readthrough.catalogue import unknown
-from readthrough.compression.base import AttentionPattern, KVPolicy, PageSelector, Positions
+from readthrough.compression.base import AttentionPattern, Joining, KVPolicy, PageSelector, Positions
 from readthrough.compression.store import FULL, Store
 from readthrough.errors import ConfigError
 from readthrough.spec import build
@@ -21,6 +21,7 @@ KEYS = {
     "keep": ("policies", "all"),
     "store": ("", "full"),
     "positions": ("positions", "trained"),
+    "join": ("joins", "none"),
 }
 """What a plan says: which parts of the catalogue there are for it, and what it is where nothing is said."""
 
@@ -35,6 +36,8 @@ class Plan:
         keep: which tokens' KV stays in the cache; None for all.
         store: how it is stored.
         positions: which positions tokens have; None for those that the model was trained with.
+        join: what is computed anew of texts that recur (`Request.reused`), which are then read once, apart; None reads
+            each prompt as a whole.
     """
 
     select: AttentionPattern | None = None
@@ -42,23 +45,28 @@ class Plan:
     keep: KVPolicy | None = None
     store: Store = FULL
     positions: Positions | None = None
+    join: Joining | None = None
 
     def __post_init__(self) -> None:
         if self.positions is not None and self.positions.alone:
-            others = [key for key in ("select", "decode", "keep") if getattr(self, key) is not None]
-            others += [] if self.store == FULL else ["store"]
-            if others:
-                raise ConfigError(
-                    f"plan: the positions {self.positions.name!r} cannot be combined with {' or '.join(others)}",
-                    hint=f"leave out {' and '.join(others)}, or choose other positions",
-                )
+            self._refuse_others(f"the positions {self.positions.name!r}", ["select", "decode", "keep", "store", "join"])
+        if self.join is not None:  # what is joined is whole, and was computed densely
+            self._refuse_others(f"the join {self.join.name!r}", ["select", "decode", "keep", "store"])
+
+    def _refuse_others(self, what: str, names: list[str]) -> None:
+        others = [key for key in names if getattr(self, key) not in (None, FULL)]
+        if others:
+            raise ConfigError(
+                f"plan: {what} cannot be combined with {' or '.join(others)}",
+                hint=f"leave out {' and '.join(others)}, or the other",
+            )
 
     @classmethod
     def of(cls, spec: object) -> Plan:
         """The plan of a spec: None or `dense`, or `{select: PATTERN, decode: SELECTOR, keep: POLICY, ...}`.
 
         Each of them is a name or `{name: {option: value}}`: parts of the catalogue, and of `store` forms of
-        `readthrough.compression.store`. What is left out is `dense`, `all`, `full` or `trained`.
+        `readthrough.compression.store`. What is left out is `dense`, `all`, `full`, `trained` or `none`.
 
         Raises:
             ConfigError: it is none of these, or an option is wrong; the message names it.
@@ -80,7 +88,7 @@ class Plan:
     @property
     def name(self) -> str:
         """The plan in a few words, as answers and reports name it: `dense`, `select=antidiagonal(stride=16, ...)`."""
-        named = {"select": self.select, "decode": self.decode, "keep": self.keep, "positions": self.positions}
+        named = {key: getattr(self, key) for key, (point, _) in KEYS.items() if point}
         parts = [f"{key}={part.name}({_options(part)})" for key, part in named.items() if part is not None]
         if self.store != FULL:
             parts.append(f"store={self.store.form}({_options(self.store, 'form')})")
@@ -115,5 +123,5 @@ class Plan:
         return window if self.store == FULL else max(window, self.store.window_tokens)
 
 
-def _options(part: AttentionPattern | KVPolicy | PageSelector | Positions | Store, but: str = "") -> str:
+def _options(part: AttentionPattern | KVPolicy | PageSelector | Positions | Joining | Store, but: str = "") -> str:
     return ", ".join(f"{name}={value}" for name, value in asdict(part).items() if name != but)

@@ -37,6 +37,8 @@ class Request:
         schema: a JSON Schema that the completion must satisfy, or None for free text.
         prefill: the beginning of the assistant's reply, put into the prompt (not part of the completion).
         temperature: 0 is greedy and repeatable.
+        reused: texts within the messages, in their order, that other requests hold too. A model that joins texts (a
+            local one, where its plan says so) reads each of them once; others take no notice.
     """
 
     messages: tuple[Message, ...]
@@ -45,6 +47,7 @@ class Request:
     schema: dict[str, Any] | None = None
     prefill: str = ""
     temperature: float = 0.0
+    reused: tuple[str, ...] = ()
 
     @classmethod
     def user(cls, content: str, system: str | None = None, **options: Any) -> Request:

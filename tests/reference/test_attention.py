@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from readthrough.kernels import merge
-from readthrough.kernels.attention import attend, attend_newest, attend_window, reference
+from readthrough.kernels.attention import attend, attend_newest, attend_placed, attend_window, reference
 from readthrough.kernels.merge import merge_lse
 from tests.kernel_samples import explicit, inputs, poison_memory
 
@@ -151,3 +151,25 @@ def test_cuda(heads: tuple[int, int], dtype: torch.dtype) -> None:
         qkv = inputs(queries, keys, heads, dtype)
         found = attend(*(tensor.cuda() for tensor in qkv), causal=causal, scale=0.125)
         check((found[0].cpu(), found[1].cpu()), qkv, causal)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("heads", GROUPS, ids=str)
+@pytest.mark.parametrize(("queries", "tokens"), [(1, 1), (1, 63), (5, 63), (63, 63), (150, 1000), (1000, 1000)])
+def test_attend_placed(queries: int, tokens: int, heads: tuple[int, int], dtype: torch.dtype) -> None:
+    q, k, v = inputs(queries, tokens, heads, dtype)
+    places = torch.randperm(tokens, generator=torch.Generator().manual_seed(queries))[:queries].sort().values
+    out, lse = attend_placed(q, k, v, places=places, scale=0.125)
+    expected = explicit([q, k, v], torch.arange(tokens) <= places[:, None])
+    assert out.dtype == dtype and lse.dtype == torch.float32
+    assert (out.double() - expected[0]).abs().max() <= BUDGET[dtype]
+    assert (lse.double() - expected[1]).abs().max() <= BUDGET[dtype]
+    plain = reference.attend_placed(q.double(), k.double(), v.double(), places, 0.125)
+    assert torch.allclose(plain[0], expected[0], atol=1e-12) and torch.allclose(plain[1], expected[1], atol=1e-12)
+
+
+def test_attend_placed_refuses_places_that_are_none() -> None:
+    q, k, v = inputs(2, 10, (1, 1), torch.float32)
+    for places in ([3], [4, 3], [-1, 2], [2, 10]):
+        with pytest.raises(ValueError, match="places"):
+            attend_placed(q, k, v, places=torch.tensor(places), scale=1.0)

@@ -9,14 +9,18 @@ import torch
 
 from readthrough.kernels.attention import cpu, cuda, reference
 from readthrough.kernels.attention.window import attend_window
+from readthrough.kernels.merge import merge_lse
 
-__all__ = ["NEWEST_TOKENS", "TILE_TOKENS", "attend", "attend_newest", "attend_window"]
+__all__ = ["NEWEST_TOKENS", "TILE_TOKENS", "attend", "attend_newest", "attend_placed", "attend_window"]
 
 NEWEST_TOKENS = 16
 """How many queries `attend_newest` is made for: up to so many, a mask costs less than a second call and a merge."""
 
 TILE_TOKENS = 16
 """Kernels round differently where the number of keys is no multiple of this."""
+
+PLACED_QUERIES = 64
+"""How many queries `attend_placed` takes together: only the keys between the first's own and the last's need a mask."""
 
 
 def attend(
@@ -72,6 +76,46 @@ def attend_newest(
         _check(q, k, v, False)
         return cpu.attend_newest(q, k, v, tokens=tokens, scale=scale, first=first)
     return attend(q, k[:, first:tokens], v[:, first:tokens], causal=True, scale=scale)
+
+
+def attend_placed(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, places: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of tokens in the midst of a text, each over the keys up to its own.
+
+    Args:
+        q: queries `[H, Tq, D]`, any floating dtype.
+        k: keys `[Hkv, Tk, D]`.
+        v: values `[Hkv, Tk, D]`.
+        places: which key is each query's own, integers `[Tq]`, ascending, on the processor.
+        scale: what the scores are multiplied with.
+
+    Returns:
+        As `attend`.
+
+    Raises:
+        ValueError: the shapes do not fit together, or a place is none.
+    """
+    _check(q, k, v, False)
+    if places.shape != q.shape[1:2] or bool((places.diff() < 0).any()) or places[0] < 0 or places[-1] >= k.shape[1]:
+        raise ValueError(f"places {tuple(places.shape)} do not ascend, or do not fit these queries and keys")
+    found = []
+    for start in range(0, q.shape[1], PLACED_QUERIES):
+        at = slice(start, start + PLACED_QUERIES)
+        queries, first, end = q[:, at], int(places[start]), int(places[at][-1]) + 1
+        parts = [_attend_own(queries, k[:, first:end], v[:, first:end], places[at] - first, scale)]
+        if first:
+            parts.append(attend(queries, k[:, :first], v[:, :first], causal=False, scale=scale))
+        found.append(merge_lse(parts))
+    return torch.cat([out for out, _ in found], 1), torch.cat([lse for _, lse in found], 1)
+
+
+def _attend_own(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, places: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if q.device.type == "cpu" and cpu.supports(q):
+        return cpu.attend_seen(q, k, v, torch.arange(k.shape[1]) <= places[:, None], scale)
+    return reference.attend_placed(q, k, v, places, scale)
 
 
 def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> None:

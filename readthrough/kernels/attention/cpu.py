@@ -31,9 +31,16 @@ def attend_newest(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, tokens: int, scale: float, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See `kernels.attention.attend_newest`."""
-    unseen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).triu(tokens - q.shape[1] + 1)
-    unseen[:, :first] = True
-    mask = torch.zeros(unseen.shape, dtype=q.dtype).masked_fill(unseen, -torch.inf)
+    seen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(tokens - q.shape[1])
+    seen[:, :first] = False
+    return attend_seen(q, k, v, seen, scale)
+
+
+def attend_seen(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, seen: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each query over the keys that it sees, `[Tq, Tk]`: at least one."""
+    mask = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, -torch.inf)
     return _packed(q, k, v, mask.repeat(q.shape[0] // k.shape[0], 1), scale)
 
 

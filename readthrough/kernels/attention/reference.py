@@ -12,6 +12,13 @@ def attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See `kernels.attention.attend`. Computes in fp32, in fp64 where the input is fp64."""
+    return attend_placed(q, k, v, torch.arange(k.shape[1] - q.shape[1], k.shape[1]) if causal else None, scale)
+
+
+def attend_placed(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, places: torch.Tensor | None, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See `kernels.attention.attend_placed`; without places every query sees all keys."""
     group = q.shape[0] // k.shape[0]
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
     keys = k.to(wide).repeat_interleave(group, 0)
@@ -22,10 +29,9 @@ def attend(
     for start in range(0, q.shape[1], block):
         end = min(q.shape[1], start + block)
         scores = q[:, start:end].to(wide) @ keys.transpose(-1, -2) * scale
-        if causal:
-            seen = torch.ones(end - start, k.shape[1], dtype=torch.bool, device=q.device)
-            seen = seen.tril(k.shape[1] - q.shape[1] + start)
-            scores = scores.masked_fill(~seen, -torch.inf)
+        if places is not None:
+            unseen = torch.arange(k.shape[1]) > places[start:end, None]
+            scores = scores.masked_fill(unseen.to(q.device), -torch.inf)
         lse[:, start:end] = scores.logsumexp(-1)
         out[:, start:end] = (scores.softmax(-1) @ values).to(q.dtype)
     return out, lse.to(torch.float64 if wide == torch.float64 else torch.float32)

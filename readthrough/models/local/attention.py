@@ -9,7 +9,7 @@ that several sequences share is read once for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,14 @@ from transformers.masking_utils import sdpa_mask
 
 from readthrough.compression.base import AttentionPattern, PageSelector
 from readthrough.errors import ModelError
-from readthrough.kernels.attention import NEWEST_TOKENS, TILE_TOKENS, attend, attend_newest, attend_window
+from readthrough.kernels.attention import (
+    NEWEST_TOKENS,
+    TILE_TOKENS,
+    attend,
+    attend_newest,
+    attend_placed,
+    attend_window,
+)
 from readthrough.kernels.merge import merge_lse
 from readthrough.models.local.cache import Block, CompressedBlock, Sequence
 from readthrough.models.local.dual_chunk import ChunkedPass, DualChunks
@@ -35,7 +42,8 @@ class Segment:
     """The new tokens of one sequence in a forward pass: rows `start` to `end` of the packed input.
 
     `sequence` is None for tokens whose KV nobody will read again. `sparse`: they attend by the batch's pattern;
-    `paged`: to the pages that the batch's selector chooses.
+    `paged`: to the pages that the batch's selector chooses. `places`, on the processor, where they are not new: tokens
+    in the sequence's tail, ascending, whose KV is computed anew.
     """
 
     sequence: Sequence | None
@@ -43,6 +51,15 @@ class Segment:
     end: int
     sparse: bool = False
     paged: bool = False
+    places: torch.Tensor | None = None
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Of each token, on the processor."""
+        if self.places is not None:
+            return self.places
+        first = self.sequence.length - self.sequence.shift_tokens if self.sequence else 0
+        return torch.arange(first, first + self.end - self.start)
 
     @property
     def rows(self) -> slice:
@@ -107,6 +124,27 @@ class Batch:
             for (_, length), (block, who) in readers.items()
         ]
         return cls(segments, parts, pattern, selector)
+
+    @classmethod
+    def placed(cls, sequence: Sequence, places: torch.Tensor) -> Batch:
+        """Compute tokens of a sequence's tail anew, each over what stands before it."""
+        segment = Segment(sequence, 0, len(places), places=places)
+        return cls([segment], [SharedPart(block, length, segment.rows) for block, length in sequence.parts])
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """What the model rotates the tokens for."""
+        if self.chunked is not None:
+            return self.chunked.places
+        return torch.cat([segment.positions for segment in self.segments])
+
+    def with_idle_row(self) -> Batch:
+        """The same, and a row behind it that counts for nothing."""
+        end = self.segments[-1].end
+        segments = [*self.segments, Segment(None, end, end + 1)]
+        pieces = ((segment.sequence, segment.rows) for segment in segments)
+        chunked = None if self.chunked is None else self.chunked.chunks.lay(pieces)
+        return replace(self, segments=segments, chunked=chunked)
 
 
 def _is_long(segment: Segment, pattern: AttentionPattern) -> bool:
@@ -201,6 +239,10 @@ def _own(
     if segment.sequence is None:
         return attend(q, k, v, causal=True, scale=scale)
     tail = segment.sequence.tail
+    if segment.places is not None:
+        segment.sequence.rewrite(layer, segment.places, k, v)
+        places = segment.places - (segment.sequence.length - tail.length)
+        return attend_placed(q, *tail.read(layer, tail.length), places=places, scale=scale)
     segment.sequence.append(layer, k, v)
     tokens = tail.length + q.shape[1]
     if q.shape[1] > NEWEST_TOKENS:

@@ -15,15 +15,16 @@ import torch
 
 from readthrough.compression.plan import DENSE, Plan
 from readthrough.compression.prompt.base import TokenizedText
-from readthrough.errors import ConfigError, PromptTooLongError, UsageError
+from readthrough.errors import ConfigError, ModelError, PromptTooLongError, UsageError
 from readthrough.models.base import Capability, Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.models.local.cache import bytes_held
 from readthrough.models.local.drafts import Lookup
-from readthrough.models.local.engine import Engine, Job
+from readthrough.models.local.engine import Engine
 from readthrough.models.local.generation import Limits, Reply, Writer
 from readthrough.models.local.grammar import SchemaGrammar, grammar_tokenizer
+from readthrough.models.local.jobs import Job
 from readthrough.models.local.loading import Loaded, load
-from readthrough.models.local.prompts import Prompts, Tokens
+from readthrough.models.local.prompts import Prompts, Spans, Tokens
 from readthrough.models.local.quantised import draft_rows
 from readthrough.models.local.scoring import Logprobs, Question, score, score_tokens
 from readthrough.models.local.text import ReplyText
@@ -66,7 +67,8 @@ class LocalModel(ModelBackend):
             a greedy reply may differ with what is written beside it. Prompts, options and likelihoods are computed
             with the full weights all the same.
         plan: how attention is computed: `dense`, exactly; or `{select: ..., keep: ..., store: ..., positions: ...}`:
-            which keys long prompts attend to, what of their KV is kept, how it is stored, at which positions (see
+            which keys long prompts attend to, what of their KV is kept, how it is stored, at which positions; or
+            `{join: ...}`: texts that recur are read once, wherever they stand (see
             `readthrough.compression.plan.Plan`).
         window_tokens: the longest prompt and reply together; 0 takes the model's own, more than that is an error
             unless the plan moves positions.
@@ -115,6 +117,8 @@ class LocalModel(ModelBackend):
         self._loaded = loaded
         self._lock = threading.RLock()
         self._prompts = Prompts(loaded.tokenizer)
+        if self._plan.join is not None and not self._prompts.joins_pieces():
+            raise ModelError(f"the tokenizer of {self.name} takes no pieces of texts", hint="use a plan without join")
         self._engine = Engine(loaded, self.forward_tokens, self.kept_bytes, self.on_event, self._plan)
         if self.readings is not None and self.readings_bytes and loaded.device.type != "cuda":
             self._engine.keep_on_disk(Path(self.readings).expanduser(), self.readings_bytes)
@@ -258,23 +262,29 @@ class LocalModel(ModelBackend):
                 f"max_tokens must be at least 1 and temperature not negative, "
                 f"got {request.max_tokens} and {request.temperature}"
             )
-        prompt = self._prompts.continued(self._prompts.render(request), [])[0]
+        prompt, _, spans = self._tokens(request, [])
         self._check_length(prompt, request.max_tokens)
         grammar = SchemaGrammar(self._grammar_tokenizer(), request.schema) if request.schema is not None else None
         text = ReplyText(self._loaded.tokenizer, prompt.tolist(), request.stop)
-        return Reply(request, prompt, text, grammar, Lookup(prompt, request.max_tokens), on_text)
+        return Reply(request, prompt, text, grammar, Lookup(prompt, request.max_tokens), on_text, spans)
 
     def _score(self, pairs: Sequence[tuple[Request, Sequence[str]]]) -> list[tuple[Question, Usage]]:
         started = time.perf_counter()
         with self._lock, torch.inference_mode():
             questions = []
             for request, texts in pairs:
-                prompt, continuations = self._prompts.continued(self._prompts.render(request), texts)
+                prompt, continuations, spans = self._tokens(request, texts)
                 self._check_length(prompt, max(map(len, continuations)))
-                questions.append(Question(prompt, continuations))
+                questions.append(Question(prompt, continuations, spans))
             score(self._engine, questions, self.running_bytes)
         seconds = (time.perf_counter() - started) / max(1, len(questions))
         return [(each, Usage(each.prompt_tokens, each.cached_tokens, 0, 1, seconds)) for each in questions]
+
+    def _tokens(self, request: Request, texts: Sequence[str]) -> tuple[Tokens, list[Tokens], Spans]:
+        """A prompt, its continuations, and where texts in it are that are to be read apart."""
+        if request.reused and self._plan.join is not None:
+            return self._prompts.pieced(request, texts)
+        return *self._prompts.continued(self._prompts.render(request), texts), ()
 
     def _check_length(self, prompt: Tokens, further_tokens: int) -> None:
         if not len(prompt):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,18 @@ from readthrough.compression.plan import Plan
 from readthrough.compression.positions.dual_chunk import DualChunk
 from readthrough.errors import ModelError
 from readthrough.models.deadline import seconds_left
-from readthrough.models.local.attention import Batch, Segment, Watch
+from readthrough.models.local.attention import Batch, Watch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.compressing import Compressor
 from readthrough.models.local.cuts import Cuts
 from readthrough.models.local.dual_chunk import DualChunks
+from readthrough.models.local.jobs import Job, ignore_logits
+from readthrough.models.local.joining import Joiner, read_apart
 from readthrough.models.local.loading import DENSE_PLAN, Loaded
+from readthrough.models.local.memory import is_out_of_memory, out_of_memory
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
-from readthrough.models.local.readings import Readings
+from readthrough.models.local.readings import TOKENS_MIN, Readings
 from readthrough.models.local.turning import check_turning
 from readthrough.types import Event
 
@@ -41,54 +44,6 @@ STORED_TOKENS_MIN = 2048
 """A job that computed so many tokens is stored on disk, where readings are: it read a text, and prompts begin with the
 text. So a text is written once, and no question about it is. Passages that were searched for are fewer, and will hardly
 stand together again; a processor takes 1% to 5% of the time that it computed such a job to write it."""
-
-Take = Callable[[int, torch.Tensor], None]
-
-
-@dataclass(slots=True)
-class Job:
-    """Tokens to compute, and what to do with the logits.
-
-    Attributes:
-        tokens: all tokens from position 0.
-        first_row: the first token whose logits are wanted; from there on all are.
-        take: called with the offset from `first_row` and logits `[n, V]`, in order, as they are made.
-        sequence: after the run, the KV of all tokens.
-        charged_tokens: tokens of shared prefixes that were computed on this job's account.
-        cached_tokens: after the run, how many tokens did not have to be computed for this job.
-        queries: of the latest tokens in each layer, `[H, n, D]`, where the plan's policy asks for them.
-    """
-
-    tokens: Tokens
-    first_row: int
-    take: Take
-    sequence: Sequence = field(default_factory=Sequence)
-    charged_tokens: int = 0
-    cached_tokens: int = 0
-    queries: dict[int, torch.Tensor] = field(default_factory=dict)
-
-    def watch(self, layer: int, queries: torch.Tensor, count: int) -> None:
-        """Keep the queries `[H, n, D]` of the latest `count` tokens of a layer."""
-        before = self.queries.get(layer)
-        latest = queries if before is None else torch.cat([before, queries[:, -count:]], 1)
-        self.queries[layer] = latest[:, -count:].clone()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch says that there is no memory left, on a GPU or for a processor."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def out_of_memory(what: str) -> ModelError:
-    """The error for what does not fit even a piece at a time."""
-    return ModelError(
-        f"out of memory with {what}",
-        hint="lower running_replies, running_bytes or kept_bytes, or choose a plan that keeps less",
-    )
-
-
-def _ignore(offset: int, logits: torch.Tensor) -> None:
-    """For tokens whose logits nobody wants."""
 
 
 class Engine:
@@ -108,6 +63,7 @@ class Engine:
         kept: the sequences of earlier calls.
         readings: those on disk; None where nothing is kept there.
         chunks: dual chunk attention, where the plan's positions ask for it.
+        joiner: puts texts together that were read apart; None where the plan does not say so: then no job has spans.
         token_bytes: the KV of one token.
     """
 
@@ -132,6 +88,7 @@ class Engine:
         if isinstance(plan.positions, DualChunk):
             self.chunks = DualChunks(plan.positions, loaded.inverse_frequencies)
         self.compressor = Compressor(plan, loaded, self.forward, forward_tokens)
+        self.joiner = None if plan.join is None else Joiner(plan.join, loaded, self.forward, forward_tokens)
         width = self.model.dtype.itemsize
         self.logits_rows = max(1, LOGITS_BYTES // (loaded.vocabulary * width))
         self.cuts = Cuts(plan, min(forward_tokens, self.logits_rows))
@@ -153,7 +110,9 @@ class Engine:
     def keep_on_disk(self, root: Path, limit_bytes: int) -> None:
         """Keep texts that are read below the folder `root` too, with at most `limit_bytes`: see `Readings`."""
         # Only with a plan does KV depend on where prompts are cut: see `Cuts`.
-        plan = self.plan.name if self.plan == DENSE_PLAN else f"{self.plan.name} in pieces of {self.cuts.piece_tokens}"
+        # Of what is joined nothing is stored, but the texts are.
+        read_by = replace(self.plan, join=None)
+        plan = read_by.name if read_by == DENSE_PLAN else f"{read_by.name} in pieces of {self.cuts.piece_tokens}"
         weights = (self.loaded.fingerprint, str(self.model.dtype), self.loaded.form.kind)
         made_by = "\n".join([*weights, self.device.type, plan, torch.__version__])
         with self._disk():
@@ -171,26 +130,47 @@ class Engine:
     def run(self, jobs: Seq[Job]) -> None:
         """Compute every job, prefixes that jobs share once. Sequences are kept for later calls."""
         self._find_kept(jobs)
+        self._join([job for job in jobs if job.sequence.length < job.joined_tokens])
         fresh = [job for job in jobs if job.sequence.length < job.first_row]
         self._compute_shared(fresh)
         for job in jobs:
             job.cached_tokens = job.sequence.length - job.charged_tokens
         self.advance(jobs)
         for job in jobs:
-            self.kept.add(job.tokens, job.sequence)
-            if self.readings is not None and len(job.tokens) - job.cached_tokens >= STORED_TOKENS_MIN:
+            self.kept.add(job.key, job.sequence)
+            least = TOKENS_MIN if job.recurs else STORED_TOKENS_MIN
+            if self.readings is not None and not job.spans and len(job.tokens) - job.cached_tokens >= least:
                 with self._disk():
                     self.readings.add(job.tokens, job.sequence)
 
     def _find_kept(self, jobs: Seq[Job]) -> None:
         for job in jobs:
-            kept, length = self.kept.match(job.tokens, self._reusable(job))
-            if self.readings is not None:
+            kept, length = self.kept.match(job.key, self._reusable(job))
+            if self.readings is not None and not job.spans:
                 with self._disk():
                     reading, further = self.readings.match(job.tokens, self._reusable(job), length)
                     kept, length = (reading, further) if reading else (kept, length)
             length = self.cuts.settled(length)
             job.sequence = (kept or job.sequence).fork(length, reserve_tokens=len(job.tokens) - length)
+
+    def _join(self, jobs: Seq[Job]) -> None:
+        """Begin each job with the texts in it, joined; texts that are not known are read first, each once."""
+        if self.joiner is None or not jobs:
+            return
+        texts: dict[bytes, Job] = {}
+        for job in jobs:
+            for tokens in read_apart(job.tokens, job.spans):
+                texts.setdefault(tokens.tobytes(), Job(tokens, len(tokens), ignore_logits, recurs=True))
+        self.run(list(texts.values()))
+        joined: dict[bytes, Sequence] = {}
+        for job in jobs:
+            beginning = job.key[: job.joined_tokens].tobytes()
+            if beginning not in joined:
+                read = [texts[tokens.tobytes()] for tokens in read_apart(job.tokens, job.spans)]
+                found = self.joiner.join(job.tokens, job.spans, [text.sequence for text in read])
+                joined[beginning] = found.sequence
+                job.charged_tokens = _charged(job, read, found.places)
+            job.sequence = joined[beginning].fork(reserve_tokens=len(job.tokens) - job.joined_tokens)
 
     def _reusable(self, job: Job) -> int:
         """How many of a job's first tokens need not be computed for it alone."""
@@ -199,7 +179,7 @@ class Engine:
 
     def _compute_shared(self, jobs: Seq[Job]) -> None:
         """Compute the tree of shared prefixes level by level, and fork each job from its longest one."""
-        shared = shared_prefixes([job.tokens for job in jobs], [self._reusable(job) for job in jobs])
+        shared = shared_prefixes([job.key for job in jobs], [self._reusable(job) for job in jobs])
         nodes: list[Job] = []
         levels: dict[int, list[int]] = {}
         depth: list[int] = []
@@ -207,7 +187,7 @@ class Engine:
             depth.append(0 if node.parent is None else depth[node.parent] + 1)
             levels.setdefault(depth[index], []).append(index)
             length = self.cuts.settled(node.length)
-            nodes.append(Job(jobs[node.members[0]].tokens[:length], length, _ignore))
+            nodes.append(Job(jobs[node.members[0]].tokens[:length], length, ignore_logits))
         for level in sorted(levels):
             for index in levels[level]:
                 self._start_node(nodes, index, shared[index].parent, [jobs[i] for i in shared[index].members])
@@ -347,11 +327,7 @@ class Engine:
         if batch.segments[-1].end == 1 and not (decoding and form.whole):
             # One row takes other matrix kernels than several and rounds differently: an idle second row keeps a
             # greedy reply the same whether it is written alone, beside others, or with drafts. It costs nothing.
-            alone = batch
-            pieces = [(alone.segments[0].sequence, 1), (None, 1)]
-            batch = Batch.pack(pieces, alone.pattern, alone.selector, self.chunks)
-            tokens = [tokens[0], tokens[0]]
-            batch.watch = alone.watch
+            batch, tokens = batch.with_idle_row(), [tokens[0], tokens[0]]
         ids = torch.from_numpy(np.concatenate(tokens)).to(self.device)[None]
         # At least one row: an empty selection means all of them to transformers.
         wanted = torch.from_numpy(rows if len(rows) else np.zeros(1, dtype=np.int64))
@@ -359,7 +335,7 @@ class Engine:
         try:
             output = self.model(
                 input_ids=ids,
-                position_ids=_positions(batch).to(self.device)[None],
+                position_ids=batch.positions.to(self.device)[None],
                 attention_mask=self._no_mask,
                 use_cache=False,
                 logits_to_keep=wanted.to(self.device),
@@ -377,6 +353,21 @@ class Engine:
         return logits[: len(rows)]
 
 
+def _charged(job: Job, texts: Seq[Job], places: np.ndarray) -> int:
+    """How many of a job's joined tokens were computed for it: anew, or since their text was not known.
+
+    From then on the texts are known.
+    """
+    prefix = job.spans[0][0]
+    computed = np.zeros(job.joined_tokens, dtype=bool)
+    computed[places] = True
+    for (start, end), text in zip(job.spans, texts, strict=True):
+        known, text.cached_tokens = text.cached_tokens, len(text.tokens)
+        computed[known:prefix] = True
+        computed[start + max(0, known - prefix) : end] = True
+    return int(computed.sum())
+
+
 def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
     """Keeps the latest queries of every job."""
 
@@ -385,15 +376,3 @@ def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
             job.watch(layer, q[:, segment.rows], count)
 
     return watch
-
-
-def _positions(batch: Batch) -> torch.Tensor:
-    """What the model rotates the tokens of a batch for."""
-    if batch.chunked is not None:
-        return batch.chunked.places
-    return torch.cat([_consecutive(segment) for segment in batch.segments])
-
-
-def _consecutive(segment: Segment) -> torch.Tensor:
-    first = segment.sequence.length - segment.sequence.shift_tokens if segment.sequence else 0
-    return torch.arange(first, first + segment.end - segment.start)

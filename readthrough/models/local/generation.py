@@ -16,9 +16,12 @@ from readthrough.errors import ModelError
 from readthrough.models.base import Request
 from readthrough.models.local.attention import Batch
 from readthrough.models.local.drafts import Lookup
-from readthrough.models.local.engine import Engine, Job, is_out_of_memory, out_of_memory
+from readthrough.models.local.engine import Engine
 from readthrough.models.local.grammar import SchemaGrammar
-from readthrough.models.local.prompts import Tokens
+from readthrough.models.local.jobs import Job
+from readthrough.models.local.joining import keyed
+from readthrough.models.local.memory import is_out_of_memory, out_of_memory
+from readthrough.models.local.prompts import Spans, Tokens
 from readthrough.models.local.text import ReplyText
 from readthrough.types import Event
 
@@ -33,13 +36,14 @@ class Reply:
     grammar: SchemaGrammar | None
     seen: Lookup
     on_text: Callable[[str], None] | None = None
+    spans: Spans = ()
     job: Job = field(init=False)
     tokens: int = 0
     logprob: float = 0.0
     finish: Literal["stop", "length"] | None = None
 
     def __post_init__(self) -> None:
-        self.job = Job(self.prompt, len(self.prompt) - 1, lambda offset, logits: None)
+        self.job = Job(self.prompt, len(self.prompt) - 1, lambda offset, logits: None, self.spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class Writer:
                 if reply.finish:
                     done += 1
                     if self.engine.keeps_replies:
-                        self.engine.kept.add(reply.seen.tokens, reply.job.sequence)
+                        self.engine.kept.add(keyed(reply.seen.tokens, reply.spans), reply.job.sequence)
                     self.engine.on_event(Event("decode", done, len(replies), "replies"))
             running = [reply for reply in running if not reply.finish]
 

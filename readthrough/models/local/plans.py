@@ -25,6 +25,11 @@ def fit_plan(plan: Plan, config: Any, folder: Path) -> Plan:
         _refuse(plan, folder, "has layers with a sliding window, whose KV cannot be compressed")
     if plan.positions is not None and plan.positions.alone and slides:
         _refuse(plan, folder, "has layers with a sliding window, which know no other positions")
+    if plan.join is not None:
+        if slides:
+            _refuse(plan, folder, "has layers with a sliding window, whose KV cannot be joined")
+        if (plan.join.compared_layer or 0) >= text.num_hidden_layers:
+            _refuse(plan, folder, f"has {text.num_hidden_layers} layers only")
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     if plan.store != FULL:
         for scheme in (plan.store.keys, plan.store.values):

@@ -17,6 +17,9 @@ from readthrough.models.base import Message, Request
 
 Tokens = npt.NDArray[np.int64]
 
+Spans = tuple[tuple[int, int], ...]
+"""Where texts that recur are among a prompt's tokens, each from and to, two or more."""
+
 
 class Prompts:
     """Renders and tokenises for one tokenizer.
@@ -73,6 +76,41 @@ class Prompts:
         tails = self.encode([tail, *(tail + self.defuse(text) for text in continuations)])
         common = min((common_length(tails[0], other) for other in tails[1:]), default=len(tails[0]))
         return np.concatenate([base, tails[0][:common]]), [other[common:] for other in tails[1:]]
+
+    def pieced(self, request: Request, continuations: Sequence[str]) -> tuple[Tokens, list[Tokens], Spans]:
+        """As `continued` for a request with texts that recur, and where these are.
+
+        What is before, between and behind them is tokenised apart, so that a text has the same tokens wherever it
+        stands; the prompt may then differ by a token at their borders from what it is as a whole string. A single
+        text gives no spans: it is a prefix like any other.
+
+        Raises:
+            UsageError: a text is empty or is not in the messages behind the one before it, or nothing follows the last.
+        """
+        prompt = self.render(request)
+        pieces, at = list[str](), 0
+        for text in map(self.defuse, request.reused):
+            start = prompt.find(text, at) if text else -1
+            if start < 0:
+                raise UsageError(
+                    f"a reused text is not in the messages, or overlaps the one before it: {text!r:.60}",
+                    hint="give the texts in the order in which they stand there, each as often as it does",
+                )
+            pieces += [prompt[at:start], text]
+            at = start + len(text)
+        rest, others = self.continued(prompt[at:], continuations)
+        if not len(rest):
+            raise UsageError("nothing follows the last reused text", hint="ask something about it")
+        tokens = self.encode(pieces)
+        ends = np.cumsum([len(piece) for piece in tokens]).tolist()
+        spans = tuple(zip(ends[::2], ends[1::2], strict=True))
+        return np.concatenate([*tokens, rest]), others, spans if len(spans) > 1 else ()
+
+    def joins_pieces(self) -> bool:
+        """Whether pieces of a text, each tokenised by itself, make up the text."""
+        pieces = ["One", "two three.\n", "\n[4] Five", " six"]
+        found: str = self.tokenizer.decode(np.concatenate(self.encode(pieces)), clean_up_tokenization_spaces=False)
+        return found == "".join(pieces)
 
     def between_turns(self) -> str:
         """What stands between the end of a user's turn and the beginning of the model's."""

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from readthrough.models.local.cache import Sequence
-from readthrough.models.local.engine import Engine, Job
-from readthrough.models.local.prompts import Tokens, common_length
+from readthrough.models.local.engine import Engine
+from readthrough.models.local.jobs import Job
+from readthrough.models.local.prompts import Spans, Tokens, common_length
 
 T = TypeVar("T")
 Logprobs = npt.NDArray[np.float64]
@@ -24,7 +25,7 @@ ROWS_AT_ONCE = 64
 
 @dataclass(slots=True)
 class Question:
-    """A prompt and the continuations to score after it, as `Prompts.continued` gives them.
+    """A prompt and the continuations to score after it, as `Prompts.continued` or `Prompts.pieced` gives them.
 
     After scoring, `logprobs` has the sum over each continuation's tokens, `prompt_tokens` what was read and
     `cached_tokens` what of it did not have to be computed.
@@ -32,6 +33,7 @@ class Question:
 
     prompt: Tokens
     continuations: Seq[Tokens]
+    spans: Spans = ()
     logprobs: list[float] = field(default_factory=list)
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -52,7 +54,7 @@ def score(engine: Engine, questions: Seq[Question], kv_bytes: int) -> None:
                 inputs.setdefault(continuation[:-1].tobytes(), []).append(index)
         for same in inputs.values():
             tokens = np.concatenate([question.prompt, question.continuations[same[0]][:-1]])
-            jobs.append((Job(tokens, len(question.prompt) - 1, _Adder(question, same)), question))
+            jobs.append((Job(tokens, len(question.prompt) - 1, _Adder(question, same), question.spans), question))
     for group in _groups(jobs, kv_bytes // engine.token_bytes):
         engine.run([job for job, _ in group])
         for job, question in group:

@@ -14,7 +14,7 @@ from readthrough.kernels.rotary import Yarn, linear_frequencies, ntk_frequencies
 from readthrough.models.base import Request
 from readthrough.models.local.backend import LocalModel
 from readthrough.models.local.cache import bytes_held
-from readthrough.models.local.engine import Job
+from readthrough.models.local.jobs import Job
 from tests import tiny_models
 
 TEXT = tiny_models.TEXT * 8

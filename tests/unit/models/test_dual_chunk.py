@@ -18,7 +18,7 @@ from readthrough.models.base import Request
 from readthrough.models.local.backend import LocalModel
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.dual_chunk import DualChunks
-from readthrough.models.local.engine import Job
+from readthrough.models.local.jobs import Job
 from tests import tiny_models
 
 CHUNK, LOCAL, WIDTH, SCALE = 64, 20, 16, 0.3

@@ -143,6 +143,15 @@ class Sequence:
         """Write the next tokens' keys and values `[Hkv, n, D]` of one layer; `commit` makes them count."""
         self.tail.write(layer, keys, values)
 
+    def rewrite(self, layer: int, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Replace what one layer holds of the tokens `places`, integers `[n]`, by keys and values `[Hkv, n, D]`.
+
+        They must be in the tail, and no other sequence may read them yet.
+        """
+        own = (places - self._parts_tokens).to(keys.device)
+        self.tail.keys[layer][:, own] = keys
+        self.tail.values[layer][:, own] = values
+
     def commit(self, tokens: int) -> None:
         """Take in the first `tokens` that were appended to every layer."""
         self.tail.length += tokens

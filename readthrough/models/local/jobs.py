@@ -1,0 +1,61 @@
+"""What the engine is given to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from readthrough.models.local.cache import Sequence
+from readthrough.models.local.joining import keyed
+from readthrough.models.local.prompts import Spans, Tokens
+
+Take = Callable[[int, torch.Tensor], None]
+
+
+@dataclass(slots=True)
+class Job:
+    """Tokens to compute, and what to do with the logits.
+
+    Attributes:
+        tokens: all tokens from position 0.
+        first_row: the first token whose logits are wanted; from there on all are.
+        take: called with the offset from `first_row` and logits `[n, V]`, in order, as they are made.
+        sequence: after the run, the KV of all tokens.
+        spans: the texts that were read apart, where there are any; the prompt begins with what is joined of them.
+        recurs: the tokens are a text that is known to be read again.
+        charged_tokens: tokens of shared prefixes that were computed on this job's account.
+        cached_tokens: after the run, how many tokens did not have to be computed for this job.
+        queries: of the latest tokens in each layer, `[H, n, D]`, where the plan's policy asks for them.
+    """
+
+    tokens: Tokens
+    first_row: int
+    take: Take
+    spans: Spans = ()
+    recurs: bool = False
+    sequence: Sequence = field(default_factory=Sequence)
+    charged_tokens: int = 0
+    cached_tokens: int = 0
+    queries: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Tokens:
+        """By what its KV is told from that of other jobs."""
+        return keyed(self.tokens, self.spans)
+
+    @property
+    def joined_tokens(self) -> int:
+        """How many of its first tokens are joined."""
+        return self.spans[-1][1] if self.spans else 0
+
+    def watch(self, layer: int, queries: torch.Tensor, count: int) -> None:
+        """Keep the queries `[H, n, D]` of the latest `count` tokens of a layer."""
+        before = self.queries.get(layer)
+        latest = queries if before is None else torch.cat([before, queries[:, -count:]], 1)
+        self.queries[layer] = latest[:, -count:].clone()
+
+
+def ignore_logits(offset: int, logits: torch.Tensor) -> None:
+    """For tokens whose logits nobody wants."""
