@@ -40,14 +40,22 @@ def run(
     """Run a workflow to its end, or until a budget or an open approval ends it, and return the Answer.
 
     Every step is written to the run log; with a `saver`, the graph's state after every step too, under the run's
-    id, so that `resume` can go on. `settings` is kept beside the recipe, for whoever resumes.
+    id, so that `resume` can go on. `settings` is kept beside the recipe, for whoever resumes. Of a run that fails
+    before its first step is done nothing is kept.
 
     Raises:
         ReadthroughError: of any kind that the model, the shelf or the workflow raise.
     """
     services.run = begin(workflow, question, services, settings)
-    with services.runs.hold(services.run):
-        return _go_on(workflow, question, services, saver)
+    try:
+        with services.runs.hold(services.run):
+            return _go_on(workflow, question, services, saver)
+    except ReadthroughError:
+        if not services.runs.steps(services.run):  # it was refused: there is nothing to go on with
+            services.runs.delete([services.run])
+            if saver is not None:
+                saver.delete_thread(services.run)
+        raise
 
 
 def begin(workflow: Workflow, question: Question, services: Services, settings: Mapping[str, Any] | None = None) -> str:

@@ -12,7 +12,8 @@ from readthrough.agents.runs.checkpoints import open_saver
 from readthrough.agents.runs.running import resume, run
 from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import ChainOfAgents
-from readthrough.errors import ModelError, UsageError
+from readthrough.agents.workflows.full_context import FullContext
+from readthrough.errors import ModelError, PromptTooLongError, UsageError
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.scripted import ScriptedModel
@@ -64,6 +65,15 @@ def test_a_run_that_failed_goes_on_where_it_was(shelf: Shelf, tmp_path: Path) ->
     assert final(answer) == final(whole)
     assert len(second.calls) == whole.usage.calls - 4
     assert answer.usage.calls == whole.usage.calls
+
+
+def test_of_a_run_that_is_refused_nothing_stays(shelf: Shelf, tmp_path: Path) -> None:
+    runs, small = RunLog(tmp_path / "runs.sqlite"), model()
+    small.window_tokens = 1200
+    with open_saver(tmp_path / "checkpoints.sqlite") as saver:
+        with pytest.raises(PromptTooLongError):
+            run(FullContext(), Question(QUESTION), Services(small, shelf, runs), saver)
+        assert runs.runs() == [] and list(saver.list(None)) == []
 
 
 def test_a_changed_workflow_or_model_does_not_resume(shelf: Shelf, tmp_path: Path) -> None:
