@@ -35,6 +35,7 @@ PLANS: dict[str, Any] = {
     "int4": {"store": {"int4": {"group": 64}}},
     "int4-int2": {"store": {"int4": {"group": 64, "value_form": "int2"}}},
     "int2": {"store": "int2"},
+    "page-bound": {"decode": {"page-bound": {"budget_tokens": 1024}}},
     "snapkv": {"keep": {"snapkv": {"budget_ratio": 0.25}}},
     "sink-window": {"keep": {"sink-window": {"window_tokens": 2048, "at": "prompt", "renumber": False}}},
 }

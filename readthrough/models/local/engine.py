@@ -40,6 +40,9 @@ PASS_TOKENS_MIN = 16
 PACE_TOKENS_MIN = 256
 """A shorter pass takes long for what it computes: it says little of the next."""
 
+SNAPSHOTS_MAX = 2
+"""At so many of the latest places where a prompt was compressed other prompts can go on."""
+
 STORED_TOKENS_MIN = 2048
 """A job that computed so many tokens is stored on disk, where readings are: it read a text, and prompts begin with the
 text. So a text is written once, and no question about it is. Passages that were searched for are fewer, and will hardly
@@ -293,11 +296,16 @@ class Engine:
                 self._compress(job)
 
     def _compress(self, job: Job) -> None:
-        """Compress what a job has computed, and keep that: from further on, no other prompt can go on from here."""
+        """Compress what a job has computed, and keep that: from further on, no other prompt can go on from here.
+
+        Prompts that begin alike mostly differ near their ends: of all those places only the latest are kept.
+        """
         tokens = job.tokens[: job.sequence.length]
         self.compressor.compress(tokens, job.sequence, job.queries)
         if job.sequence.compressed:
-            self.kept.add(tokens, job.sequence.snapshot())
+            job.snapshots.append(self.kept.add(tokens, job.sequence.snapshot()))
+            while len(job.snapshots) > SNAPSHOTS_MAX:
+                self.kept.drop(job.snapshots.pop(0))
 
     def compress_prompt(self, job: Job) -> None:
         """Compress the whole of a job's prompt, where the plan says so. What is kept for other calls stays as it is."""

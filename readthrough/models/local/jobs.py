@@ -27,6 +27,7 @@ class Job:
         recurs: the tokens are a text that is known to be read again.
         charged_tokens: tokens of shared prefixes that were computed on this job's account.
         cached_tokens: after the run, how many tokens did not have to be computed for this job.
+        snapshots: the numbers of the entries that are kept of it where it was compressed.
         queries: of the latest tokens in each layer, `[H, n, D]`, where the plan's policy asks for them.
     """
 
@@ -39,6 +40,7 @@ class Job:
     charged_tokens: int = 0
     cached_tokens: int = 0
     queries: dict[int, torch.Tensor] = field(default_factory=dict)
+    snapshots: list[int] = field(default_factory=list)
 
     @property
     def key(self) -> Tokens:

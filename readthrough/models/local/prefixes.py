@@ -45,18 +45,23 @@ class KeptSequences:
         self._entries.move_to_end(best_key)
         return self._entries[best_key][1], best
 
-    def add(self, tokens: Tokens, sequence: Sequence) -> None:
-        """Keep a sequence; entries that it only continues are replaced by it."""
+    def add(self, tokens: Tokens, sequence: Sequence) -> int:
+        """Keep a sequence; entries that it only continues are replaced by it. Returns the number of its entry."""
         tokens = tokens[: sequence.length]
+        number, self._next = self._next, self._next + 1
         if len(tokens) < PREFIX_TOKENS_MIN or not self.limit_bytes:
-            return
+            return number
         for key, (kept, _) in list(self._entries.items()):
             if sequence.floor <= len(kept) <= len(tokens) and np.array_equal(kept, tokens[: len(kept)]):
                 del self._entries[key]
-        self._entries[self._next] = (tokens, sequence)
-        self._next += 1
+        self._entries[number] = (tokens, sequence)
         while self._entries and self.nbytes > self.limit_bytes:
             self._entries.popitem(last=False)
+        return number
+
+    def drop(self, number: int) -> None:
+        """Forget an entry, if it is still there."""
+        self._entries.pop(number, None)
 
     def clear(self) -> None:
         """Drop everything."""

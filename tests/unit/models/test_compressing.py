@@ -14,6 +14,7 @@ from readthrough.kernels.rotary import Yarn, linear_frequencies, ntk_frequencies
 from readthrough.models.base import Request
 from readthrough.models.local.backend import LocalModel
 from readthrough.models.local.cache import bytes_held
+from readthrough.models.local.engine import SNAPSHOTS_MAX
 from readthrough.models.local.jobs import Job
 from tests import tiny_models
 
@@ -124,6 +125,9 @@ def test_a_text_of_any_length_in_fixed_memory(folder: str) -> None:
         assert reply.usage.prompt_tokens > 2 * 2048, "more than the model was made for"
         held.append(bytes_held(sequence for _, sequence in list(model._engine.kept._entries.values())[-1:]))
     assert held[1] < 1.2 * held[0]
+    alone = opened(folder, plan, window_tokens=100_000)
+    alone.complete([longer])
+    assert len(alone._engine.kept) <= 1 + SNAPSHOTS_MAX
     with pytest.raises(PromptTooLongError):
         opened(folder, {"keep": "kvzip"}).complete([longer])
     with pytest.raises(ConfigError, match="made for 2048"):
