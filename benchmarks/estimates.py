@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,8 @@ def measure(parts: list[Path], model: str) -> Iterator[dict[str, Any]]:
             seconds = time.perf_counter() - started
             row = {
                 "workflow": kind,
-                "expected": {"calls": expected.calls, "tokens": expected.tokens, "seconds": expected.seconds},
-                "real": {
-                    "calls": usage.calls,
-                    "tokens": usage.prompt_tokens + usage.completion_tokens,
-                    "cached_tokens": usage.cached_tokens,
-                    "seconds": round(seconds, 2),
-                },
+                "expected": asdict(expected),
+                "real": {**asdict(usage), "seconds": round(seconds, 2)},
                 "error_ratio": round(abs(expected.seconds - seconds) / seconds, 3),
             }
             print(row, flush=True)

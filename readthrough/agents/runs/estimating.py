@@ -1,7 +1,4 @@
-"""What a run will take on this machine: the workflow's count of calls and tokens, set right by past runs.
-
-Where there are too few of them, it is as the workflow counts, at rates that are measured just now.
-"""
+"""What a run will take on this machine: the workflow's count of calls and tokens, set right by past runs."""
 
 from __future__ import annotations
 
@@ -11,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from readthrough.agents.reading.prompts import replaced, replacements
 from readthrough.models.base import ModelBackend, Request
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
 
 _PROMPT_WORDS = 400
 _WRITTEN_TOKENS = 24
-# So many runs of a workflow say better than a calibration how long the next takes.
+# So many runs say better than a calibration how long the next takes.
 _ENOUGH_RUNS = 3
-_PAST_RUNS = 20
+_PAST_RUNS = 40
 _LOOKED_AT = 500
+_TAKEN = ("calls", "prompt_tokens", "completion_tokens", "seconds", "cached_tokens")
 _WORDS = ("amber", "river", "seven", "window", "copper", "winter", "garden", "letter", "harbour", "silver", "candle")
 
 
@@ -85,40 +85,68 @@ def expected(workflow: Workflow, question: Question, services: Services) -> Cost
 
 
 def estimate(workflow: Workflow, question: Question, services: Services, rates: Rates | None = None) -> Cost:
-    """The workflow's count, and its seconds on this machine; both as far off as past runs were, set right.
+    """The workflow's count, and its seconds on this machine; both set right by past runs.
+
+    The count is as many times larger as past runs of the workflow took more than was expected of them: from
+    `_ENOUGH_RUNS` runs on in full, so are the seconds then; the fewer, the less is made of them, and the seconds are
+    those of the count at the rates of all past runs with the model, or, where these are few, at measured ones.
 
     Raises:
         UsageError: the workflow cannot say.
     """
     cost = expected(workflow, question, services)
-    past = _past(services.runs, workflow.name, services.model.name)
-    if rates is not None or len(past) < _ENOUGH_RUNS:
-        return replace(cost, seconds=round((rates or calibrate(services.model)).seconds(cost), 1))
-    return _set_right(cost, past)
+    past = _past(services.runs, services.model.name)
+    own = [(then, took) for name, then, took in past if name == workflow.name]
+    if rates is None and len(own) >= _ENOUGH_RUNS:
+        return _set_right(cost, own)
+    right = _set_right(cost, [] if rates else own, trust=len(own) / (len(own) + 1))
+    rates = rates or observed([took for _, _, took in past]) or calibrate(services.model)
+    return replace(right, seconds=round(rates.seconds(right), 1))
 
 
-def _set_right(cost: Cost, past: Sequence[tuple[Cost, Cost]]) -> Cost:
-    """`cost` as many times larger in each part as past runs were than expected, in the middle of what was seen."""
+def observed(took: Sequence[Cost]) -> Rates | None:
+    """The rates at which past runs come nearest to the seconds that they took; None where they cannot say.
 
-    def right(part: Callable[[Cost], float]) -> float:
-        seen = [part(took) / part(then) for then, took in past if part(then) > 0]
-        return part(cost) * (median(seen) if seen else 1.0)
+    Runs count alike, whether short or long: relative errors are made small.
+    """
+    known = [each for each in took if each.seconds > 0]
+    if len(known) < _ENOUGH_RUNS:
+        return None
+    shares = np.array([[each.read_tokens, each.written_tokens] for each in known]) / [[each.seconds] for each in known]
+    per_token, _, rank, _ = np.linalg.lstsq(shares, np.ones(len(known)), rcond=None)
+    if rank < 2 or per_token.min() <= 0:
+        return None
+    return Rates(*(1 / per_token))
 
+
+def _set_right(cost: Cost, past: Sequence[tuple[Cost, Cost]], trust: float = 1.0) -> Cost:
+    """`cost` as many times larger in each part as past runs were than expected, in the middle of what was seen.
+
+    `trust` from 0 to 1 says how much is made of it.
+    """
+
+    def ratio(part: Callable[[Cost], float]) -> float:
+        seen = [part(took) / part(then) for then, took in past if part(then) > 0 and part(took) > 0]
+        return float(median(seen) ** trust) if seen else 1.0
+
+    calls, prompts = ratio(lambda each: each.calls), ratio(lambda each: each.prompt_tokens)
+    written, seconds = ratio(lambda each: each.completion_tokens), ratio(lambda each: each.seconds)
     return Cost(
-        round(right(lambda each: each.calls)),
-        round(right(lambda each: each.prompt_tokens)),
-        round(right(lambda each: each.completion_tokens)),
-        round(right(lambda each: each.seconds), 1),
+        round(cost.calls * calls),
+        round(cost.prompt_tokens * prompts),
+        round(cost.completion_tokens * written),
+        round(cost.seconds * seconds, 1),
+        round(cost.cached_tokens * prompts),
+        round(cost.beside_tokens * written),
     )
 
 
-def _past(runs: RunLog, workflow: str, model: str) -> list[tuple[Cost, Cost]]:
-    """What was expected of the latest whole runs of this workflow with this model, and what they took."""
+def _past(runs: RunLog, model: str) -> list[tuple[str, Cost, Cost]]:
+    """The workflow, what was expected, and what it took, of the latest whole runs with this model."""
     found = []
     for run in runs.runs(_LOOKED_AT):
         said = run.recipe.get("expected")
-        if run.answer and said and run.state == "done" and (run.workflow, run.model) == (workflow, model):
-            usage = run.answer["usage"]
-            took = Cost(usage["calls"], usage["prompt_tokens"], usage["completion_tokens"], usage["seconds"])
-            found.append((Cost(**said), took))
+        if run.answer and said and run.state == "done" and run.model == model:
+            took = {name: run.answer["usage"].get(name, 0) for name in _TAKEN}
+            found.append((run.workflow, Cost(**said), Cost(**took)))
     return found[:_PAST_RUNS]

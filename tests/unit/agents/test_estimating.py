@@ -8,7 +8,7 @@ import pytest
 
 from readthrough import catalogue
 from readthrough.agents.base import Question
-from readthrough.agents.runs.estimating import Rates, calibrate, estimate, expected
+from readthrough.agents.runs.estimating import Rates, calibrate, estimate, expected, observed
 from readthrough.agents.runs.running import run
 from readthrough.agents.runs.services import Services
 from readthrough.memory.runs import RunLog
@@ -50,6 +50,31 @@ def test_past_runs_set_an_estimate_right(tmp_path: Path) -> None:
     assert (right.calls, right.prompt_tokens) == (3 * own.calls, 3 * own.prompt_tokens)
     assert right.seconds == pytest.approx(3 * own.seconds, abs=0.1)
     assert estimate(flow, ASKED, services, Rates(1000.0, 30.0)).calls == own.calls
+
+
+def test_few_runs_are_trusted_less_and_rates_are_those_of_all_runs(tmp_path: Path) -> None:
+    flow = catalogue.find("workflows", "chain-of-agents")()
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books"))
+    services = Services(ScriptedModel(), shelf, RunLog())
+    own = expected(flow, ASKED, services)
+    for workflow, prompt, written in (("retrieve", 4000, 10), ("map-reduce", 2000, 200), ("chain-of-agents", 3000, 90)):
+        said = {"calls": 5, "prompt_tokens": prompt, "completion_tokens": written, "seconds": 2.0}
+        took = {**said, "prompt_tokens": 4 * prompt, "seconds": 4 * prompt / 500 + written / 8}
+        name = services.runs.start(QUESTION, workflow, "scripted", recipe={"expected": said})
+        services.runs.finish(name, {"answer": "", "stopped": None, "usage": took})
+    found = estimate(flow, ASKED, services)
+    assert found.prompt_tokens == 2 * own.prompt_tokens, "four times in the one run of its kind: half of it is believed"
+    assert found.seconds == pytest.approx(found.prompt_tokens / 500 + found.completion_tokens / 8, abs=0.1)
+
+
+def test_rates_that_runs_cannot_tell_are_not_told() -> None:
+    alike = [Cost(1, 1000, 10, 2.0)] * 5
+    assert observed(alike) is None, "which part is slow?"
+    assert observed([Cost(1, 1000, 10, 2.0), Cost(1, 10, 100, 9.0)]) is None
+    assert observed([Cost(1, 1000, 10, 1.0), Cost(1, 2000, 10, 0.5), Cost(1, 3000, 10, 0.1)]) is None, "nonsense"
+    rates = observed([Cost(1, 1000, 10, 3.0), Cost(1, 2000, 10, 4.0), Cost(1, 1000, 20, 5.0)])
+    assert rates is not None
+    assert (rates.prefill_tokens_per_second, rates.decode_tokens_per_second) == pytest.approx((1000, 5))
 
 
 def test_rates() -> None:
