@@ -17,7 +17,7 @@ def grid_schema() -> Schema:
     workflows = part_schema("workflows", definitions, "how it is read", _spanned)
     systems = {
         "workflows": _list({"anyOf": [_FILE, workflows]}, "how texts are read"),
-        "models": _list(model_schema(), "who answers; the settings' model where left out"),
+        "models": _list(model_schema(definitions), "who answers; the settings' model where left out"),
         "indexes": _list({"enum": names("indexes")}, "what finds chunks; the settings' index where left out"),
     }
     limits = {

@@ -26,7 +26,7 @@ def yaml_schema() -> Schema:
     properties: Schema = {
         "workflow": part_schema("workflows", definitions, "a built-in workflow, with its options"),
         "graph": _graph(part_schema("nodes", definitions, "what the node does")),
-        "model": model_schema(),
+        "model": model_schema(definitions),
         "chunker": _chunker(),
         "index": {"enum": names("indexes"), "description": "the index that finds chunks"},
         "prompts": {
@@ -78,14 +78,21 @@ def _options(part: type, definitions: dict[str, Any]) -> Schema:
     """The options of a part's dataclass, described by its docstring."""
     schema = TypeAdapter(part).json_schema(ref_template="#/$defs/{model}")
     definitions.update(schema.pop("$defs", {}))
-    texts = [inspect.cleandoc(base.__doc__ or "") for base in part.__mro__]
-    said = dict(found for text in reversed(texts) for found in _ATTRIBUTE.findall(text.partition("Attributes:\n")[2]))
+    said = _attributes(part)
     for name, option in schema.get("properties", {}).items():
         option.pop("title", None)
         if name in said:
-            option["description"] = " ".join(said[name].split())
+            option["description"] = said[name]
     schema.pop("title", None)
-    return {**schema, "description": texts[0].partition("\n")[0], "additionalProperties": False}
+    about = inspect.cleandoc(part.__doc__ or "").partition("\n")[0]
+    return {**schema, "description": about, "additionalProperties": False}
+
+
+def _attributes(part: type) -> dict[str, str]:
+    """What the docstrings of a class and of those that it is made from say of its attributes."""
+    texts = [inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2] for base in part.__mro__]
+    found = (pair for text in reversed(texts) for pair in _ATTRIBUTE.findall(text))
+    return {name: " ".join(said.split()) for name, said in found}
 
 
 def _graph(node: Schema) -> Schema:
@@ -129,11 +136,27 @@ def _graph(node: Schema) -> Schema:
     }
 
 
-def model_schema() -> Schema:
+def model_schema(definitions: dict[str, Any]) -> Schema:
     """A model: its name, or a backend with options."""
     options: dict[str, Schema] = {name: {"type": "object"} for name in names("models")}
+    options["local"]["properties"] = {"plan": _plan(definitions)}
     named = {"type": "string", "description": "a name, a folder, a hub id or openai:MODEL@URL"}
     return {"description": "the model that answers", "anyOf": [named, _one_of(names("models"), options, "a backend")]}
+
+
+def _plan(definitions: dict[str, Any]) -> Schema:
+    from readthrough.compression.plan import DENSE, KEYS, Plan
+    from readthrough.compression.store import FORMS, Store
+
+    store = _options(Store, definitions)
+    del store["properties"]["form"]
+    described = _attributes(Plan)
+    properties = {}
+    for key, (point, usual) in KEYS.items():
+        one = part_schema(point, definitions, "") if point else _one_of(FORMS, dict.fromkeys(FORMS, store), "")
+        properties[key] = {**one, "anyOf": [{"enum": [usual]}, *one["anyOf"]], "description": described[key]}
+    plan = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {"description": "how attention is computed; exactly where left out", "anyOf": [{"enum": [DENSE]}, plan]}
 
 
 def _chunker() -> Schema:

@@ -14,6 +14,8 @@ from readthrough import catalogue
 from readthrough.agents.spec.drawing import draw_mermaid, draw_png, draw_text, ways
 from readthrough.agents.spec.flow import Around, open_flow
 from readthrough.agents.spec.schema import yaml_schema
+from readthrough.compression.plan import KEYS, Plan
+from readthrough.compression.store import FORMS
 from readthrough.errors import ConfigError, InputError, MissingExtraError
 from readthrough.yaml_strict import parse, read
 
@@ -47,6 +49,22 @@ def test_the_graph_of_the_readme(validator) -> None:
         value = parse(block).value
         validator.validate(value)
         open_flow(value, Around())
+
+
+def test_plans(validator) -> None:
+    readme = (EXAMPLES[0].parents[2] / "README.md").read_text(encoding="utf-8")
+    (block,) = [block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "plan:" in block]
+    shown = parse(block).value["model"]["local"]["plan"]
+    parts = [{key: name} for key, (point, _) in KEYS.items() if point for name in catalogue.names(point)]
+    parts += [{"store": form} for form in FORMS] + [{"store": {"int4": {"group": 64, "value_form": "int2"}}}]
+    for plan in ["dense", shown, *parts]:
+        validator.validate({"workflow": "retrieve", "model": {"local": {"name": "small", "plan": plan}}})
+        Plan.of(plan)
+    for plan in ("fast", {"selekt": "dense"}, {"keep": {"kvzip": {"ratio": 0.5}}}, {"store": "int3"}):
+        with pytest.raises(jsonschema.ValidationError):
+            validator.validate({"workflow": "retrieve", "model": {"local": {"name": "small", "plan": plan}}})
+        with pytest.raises(ConfigError):
+            Plan.of(plan)
 
 
 GRAPH: dict[str, Any] = {"nodes": {"a": "manager"}, "edges": ["start -> a -> end"]}
