@@ -53,8 +53,8 @@ def groups(x: torch.Tensor, scheme: Scheme) -> torch.Tensor:
 
 
 def same_bytes(a: Packed, b: Packed) -> bool:
-    lows = (a.low is None and b.low is None) or torch.equal(a.low, b.low)
-    return torch.equal(a.codes, b.codes) and torch.equal(a.high, b.high) and lows
+    nears = (a.near is None and b.near is None) or torch.equal(a.near, b.near)
+    return torch.equal(a.codes, b.codes) and torch.equal(a.far, b.far) and nears
 
 
 def check(x: torch.Tensor, scheme: Scheme) -> None:
@@ -154,7 +154,7 @@ def test_true_bytes() -> None:
     }
     for scheme, count in expected.items():
         packed = pack(x, scheme)
-        stored = [tensor for tensor in (packed.codes, packed.high, packed.low) if tensor is not None]
+        stored = [tensor for tensor in (packed.codes, packed.far, packed.near) if tensor is not None]
         assert packed.nbytes == count == sum(tensor.untyped_storage().nbytes() for tensor in stored)
 
 
@@ -244,5 +244,5 @@ def test_cuda() -> None:
     for scheme in SCHEMES:
         x = outliers(320, torch.bfloat16)
         on_device = pack(x.cuda(), scheme)
-        assert torch.equal(on_device.high.cpu(), pack(x, scheme).high)
+        assert torch.equal(on_device.far.cpu(), pack(x, scheme).far)
         assert (unpack(on_device).cpu().float() - unpack(pack(x, scheme)).float()).abs().max() <= 0.5
