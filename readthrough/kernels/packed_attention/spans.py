@@ -11,15 +11,15 @@ from readthrough.kernels.gathered import QUERIES_MAX, attend_split
 from readthrough.kernels.merge import merge_lse
 from readthrough.kernels.quantize import Packed, unpack
 
-SPAN_TOKENS = 4096
-"""About how many tokens are unpacked at once: few enough to stay in a processor's caches, enough for torch's kernel."""
+SPAN_NUMBERS = 1 << 20
+"""About how many keys' numbers are unpacked at once: few enough for a processor's caches, enough for torch's kernel."""
 
 
 def attend(q: torch.Tensor, keys: Packed, values: Packed, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
     """See `kernels.packed_attention.attend_packed`."""
     heads, tokens, width = keys.shape
     group = lcm(keys.scheme.group_tokens, values.scheme.group_tokens)
-    span = min(tokens, max(SPAN_TOKENS // group, 1) * group)
+    span = min(tokens, max(SPAN_NUMBERS // (heads * width * group), 1) * group)
     k, v = q.new_empty(2, heads, span, width)
     parts = []
     for start in range(0, tokens, span):

@@ -62,35 +62,41 @@ def from_codes(codes: torch.Tensor, ends: tuple[torch.Tensor, torch.Tensor | Non
     """
     bits, wide = 8 * codes.shape[2] // out.shape[2], _wide(out)
     split = _split_of(out, ends[0])
-    far, near = (None if end is None else _spread(end, wide) for end in ends)
-    step = far * (256 / FP8_LARGEST) if near is None else (far - near).div_((1 << bits) - 1)
-    spare = torch.empty(2, out.shape[0], _chunk_tokens(out, split[0]), out.shape[2], dtype=wide, device=out.device)
-    for tokens, groups in _chunks(out, split[0]):
-        part = out[:, tokens]
-        numbers, levels = spare[:, :, : part.shape[1]]
-        _read(codes[:, tokens], numbers, bits, fp8=near is None)
-        numbers, levels = _grouped(numbers, split), _grouped(levels, split)
+    step, near = (None if end is None else _spread(end, wide) for end in ends)
+    step = step * (256 / FP8_LARGEST) if near is None else (step - near).div_((1 << bits) - 1)
+    size = _chunk_tokens(out, split[0])
+    steps, nears = (() if end is None else end.split(size // split[0], 1) for end in (step, near))
+    room = out.new_empty(0)
+    # split, and views made once: with so few numbers at a time, slicing would take as long as converting
+    for index, (part, read) in enumerate(zip(out.split(size, 1), codes.split(size, 1), strict=True)):
+        if part.shape != room.shape[1:]:
+            room = torch.empty(2, *part.shape, dtype=wide, device=out.device)
+            numbers, levels = (_grouped(x, split) for x in room)
+            places, found = room[0].unflatten(2, (8 // bits, -1)).unbind(2), room[1]
         if near is None:
-            torch.mul(numbers, step[:, groups], out=levels)
-        elif split[1] == 1:
-            torch.addcmul(near[:, groups], numbers, step[:, groups], out=levels)
+            places[0].copy_(_from_e4m3(read))
+            torch.mul(numbers, steps[index], out=levels)
         else:
-            # torch vectorises one operand that stays the same within a row, not two
-            torch.mul(numbers, step[:, groups], out=levels).add_(near[:, groups])
-        part.copy_(levels.view(part.shape))
+            for place, target in enumerate(places):
+                target.copy_(_digits(read, place, bits))
+            if split[1] == 1:
+                torch.addcmul(nears[index], numbers, steps[index], out=levels)
+            else:
+                # torch vectorises one operand that stays the same within a row, not two
+                torch.mul(numbers, steps[index], out=levels).add_(nears[index])
+        part.copy_(found)
 
 
-def _read(codes: torch.Tensor, numbers: torch.Tensor, bits: int, fp8: bool) -> None:
-    """Write the numbers in `codes` to `numbers`, those of e4m3 2^8 times smaller."""
-    if fp8:
-        # its bits are those of a number 2^8 times smaller in fp16, moved by 7: ten times as fast as a conversion
-        signed = codes.view(torch.int8).to(torch.int16)
-        numbers.copy_(((signed << 7) & 0x3F80 | (signed & -0x8000)).view(torch.float16))
-        return
-    parts = numbers.unflatten(2, (8 // bits, -1))
-    for place in range(8 // bits):
-        low = codes >> (bits * place) if place else codes
-        parts[:, :, place] = low if bits * (place + 1) == 8 else low & ((1 << bits) - 1)
+def _digits(codes: torch.Tensor, place: int, bits: int) -> torch.Tensor:
+    """The numbers at one place of each byte."""
+    lowest = codes >> (bits * place) if place else codes
+    return lowest if bits * (place + 1) == 8 else lowest & ((1 << bits) - 1)
+
+
+def _from_e4m3(codes: torch.Tensor) -> torch.Tensor:
+    """Numbers of e4m3 over 2^8: moved by 7, their bits are those in fp16. Ten times as fast as torch's conversion."""
+    signed = codes.view(torch.int8).to(torch.int16)
+    return ((signed << 7) & 0x3F80 | (signed & -0x8000)).view(torch.float16)
 
 
 def _wide(x: torch.Tensor) -> torch.dtype:
