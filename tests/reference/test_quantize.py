@@ -53,8 +53,8 @@ def groups(x: torch.Tensor, scheme: Scheme) -> torch.Tensor:
 
 
 def same_bytes(a: Packed, b: Packed) -> bool:
-    nears = (a.near is None and b.near is None) or torch.equal(a.near, b.near)
-    return torch.equal(a.codes, b.codes) and torch.equal(a.far, b.far) and nears
+    pairs = [(a.codes, b.codes), (a.far, b.far), (a.near, b.near)]
+    return all(x is y is None or (x is not None and y is not None and torch.equal(x, y)) for x, y in pairs)
 
 
 def check(x: torch.Tensor, scheme: Scheme) -> None:

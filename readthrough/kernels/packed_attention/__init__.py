@@ -1,8 +1,8 @@
 """Attention over packed keys and values, which are never unpacked as a whole.
 
 KIVI (arXiv 2402.02750) multiplies with packed numbers in its CUDA kernel. Differs from the paper: on a processor some
-tokens at a time are unpacked into its cache, for torch's attention; elsewhere a Triton kernel unpacks them in registers.
-`reference` is what both must equal.
+tokens at a time are unpacked into its cache, for torch's attention; on a CUDA device a Triton kernel unpacks them in
+registers. `reference` is what both must equal.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from readthrough.kernels.quantize import Packed
 __all__ = ["attend_packed"]
 
 
-def attend_packed(
-    q: torch.Tensor, keys: Packed, values: Packed, *, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def attend_packed(q: torch.Tensor, keys: Packed, values: Packed, *, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of every query over all of what is packed. Few queries are what it is made for; there may be many.
 
     On a processor no result depends on how many queries come together, as far as torch's kernel keeps to that.

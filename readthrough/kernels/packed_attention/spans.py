@@ -24,10 +24,7 @@ def attend(q: torch.Tensor, keys: Packed, values: Packed, scale: float) -> tuple
     parts = []
     for start in range(0, tokens, span):
         end = min(start + span, tokens)
-        pair = [
-            unpack(packed.tokens(start, end), room[:, : end - start])
-            for packed, room in ((keys, k), (values, v))
-        ]
+        pair = [unpack(packed.tokens(start, end), room[:, : end - start]) for packed, room in ((keys, k), (values, v))]
         if q.shape[1] <= QUERIES_MAX:
             parts.append(attend_split(q, *pair, scale=scale))
         else:

@@ -1,4 +1,4 @@
-"""Attention over packed numbers as one Triton kernel, the tokens split among programs. Only for CUDA or the interpreter.
+"""Attention over packed numbers in Triton, the tokens split among programs. Only for CUDA or the interpreter.
 
 A program unpacks a tile of keys and one of values in registers, rounds them to the queries' dtype, and takes them into
 the running softmax of the query heads that read them.
@@ -70,7 +70,7 @@ def attend_parts(
     part_lse = q.new_empty(parts, heads, queries, dtype=torch.float32)
     (key_source, key_layout), (value_source, value_layout) = source_of(keys), source_of(values)
     _attend[(triton.cdiv(group * queries, rows), kv_heads * parts)](
-        Memory(q, *q.stride()[:2], part, part_lse),
+        Memory(q, q.stride(0), q.stride(1), part, part_lse),
         (key_source, value_source),
         Sizes(queries, tokens, split_tokens, scale),
         shape,

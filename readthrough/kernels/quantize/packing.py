@@ -60,37 +60,33 @@ def from_codes(codes: torch.Tensor, ends: tuple[torch.Tensor, torch.Tensor | Non
         ends: far and near; or the peak and None.
         out: where to.
     """
-    bits, wide = 8 * codes.shape[2] // out.shape[2], _wide(out)
-    split = _split_of(out, ends[0])
-    step, near = (None if end is None else _spread(end, wide) for end in ends)
-    step = step * (256 / FP8_LARGEST) if near is None else (step - near).div_((1 << bits) - 1)
+    bits, split, wide = 8 * codes.shape[2] // out.shape[2], _split_of(out, ends[0]), _wide(out)
+    far, e4m3 = _spread(ends[0], wide), ends[1] is None
+    # to add -0 changes nothing, to add 0 would change -0
+    near = torch.full_like(far, -0.0) if ends[1] is None else _spread(ends[1], wide)
+    step = far * (256 / FP8_LARGEST) if e4m3 else (far - near).div_((1 << bits) - 1)
+    # all split at once, and views of the room made once: a slice takes as long as some of the arithmetic
     size = _chunk_tokens(out, split[0])
-    steps, nears = (() if end is None else end.split(size // split[0], 1) for end in (step, near))
+    pieces = [torch.split(x, size, 1) for x in (out, codes)] + [
+        torch.split(x, size // split[0], 1) for x in (near, step)
+    ]
+    # tensors: a plain number would be converted at every use
+    *shifts, mask = torch.tensor([*range(0, 8, bits), (1 << bits) - 1], dtype=torch.uint8, device=out.device)
     room = out.new_empty(0)
-    # split, and views made once: with so few numbers at a time, slicing would take as long as converting
-    for index, (part, read) in enumerate(zip(out.split(size, 1), codes.split(size, 1), strict=True)):
+    for part, read, low, factor in zip(*pieces, strict=True):
         if part.shape != room.shape[1:]:
             room = torch.empty(2, *part.shape, dtype=wide, device=out.device)
             numbers, levels = (_grouped(x, split) for x in room)
-            places, found = room[0].unflatten(2, (8 // bits, -1)).unbind(2), room[1]
-        if near is None:
-            places[0].copy_(_from_e4m3(read))
-            torch.mul(numbers, steps[index], out=levels)
+            places, found = torch.unflatten(room[0], 2, (8 // bits, -1)).unbind(2), room[1]
+        for index, place in enumerate(places):
+            moved = read >> shifts[index] if index else read
+            place.copy_(_from_e4m3(read) if e4m3 else moved if index == len(places) - 1 else moved & mask)
+        if split[1] == 1:
+            torch.addcmul(low, numbers, factor, out=levels)
         else:
-            for place, target in enumerate(places):
-                target.copy_(_digits(read, place, bits))
-            if split[1] == 1:
-                torch.addcmul(nears[index], numbers, steps[index], out=levels)
-            else:
-                # torch vectorises one operand that stays the same within a row, not two
-                torch.mul(numbers, steps[index], out=levels).add_(nears[index])
+            # torch vectorises one operand that stays the same within a row, not two
+            torch.mul(numbers, factor, out=levels).add_(low)
         part.copy_(found)
-
-
-def _digits(codes: torch.Tensor, place: int, bits: int) -> torch.Tensor:
-    """The numbers at one place of each byte."""
-    lowest = codes >> (bits * place) if place else codes
-    return lowest if bits * (place + 1) == 8 else lowest & ((1 << bits) - 1)
 
 
 def _from_e4m3(codes: torch.Tensor) -> torch.Tensor:
