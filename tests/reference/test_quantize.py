@@ -53,8 +53,8 @@ def groups(x: torch.Tensor, scheme: Scheme) -> torch.Tensor:
 
 
 def same_bytes(a: Packed, b: Packed) -> bool:
-    lows = (a.low is None and b.low is None) or torch.equal(a.low, b.low)
-    return torch.equal(a.codes, b.codes) and torch.equal(a.high, b.high) and lows
+    pairs = [(a.codes, b.codes), (a.far, b.far), (a.near, b.near)]
+    return all(x is y is None or (x is not None and y is not None and torch.equal(x, y)) for x, y in pairs)
 
 
 def check(x: torch.Tensor, scheme: Scheme) -> None:
@@ -154,7 +154,7 @@ def test_true_bytes() -> None:
     }
     for scheme, count in expected.items():
         packed = pack(x, scheme)
-        stored = [tensor for tensor in (packed.codes, packed.high, packed.low) if tensor is not None]
+        stored = [tensor for tensor in (packed.codes, packed.far, packed.near) if tensor is not None]
         assert packed.nbytes == count == sum(tensor.untyped_storage().nbytes() for tensor in stored)
 
 
@@ -204,8 +204,8 @@ def check_triton(device: str, dtypes: list[torch.dtype]) -> None:
             for width in (64, 96, 128):
                 packed = pack(outliers(128, dtype, heads=2, width=width), scheme)
                 expected = unpack(packed)
-                low = None if packed.low is None else packed.low.to(device)
-                there = Packed(scheme, packed.codes.to(device), packed.high.to(device), low)
+                near = None if packed.near is None else packed.near.to(device)
+                there = Packed(scheme, packed.codes.to(device), packed.far.to(device), near)
                 found = torch.zeros(2, 150, width, dtype=dtype, device=device)
                 triton.unpack(there.tokens(64, 128), found[:, 7:71])
                 near = expected[:, 64:].float().abs() * torch.finfo(dtype).eps + 1e-6 * expected.abs().max()
@@ -220,10 +220,10 @@ def compile_all() -> None:
 
     for bits, fp8 in [(8, True), (8, False), (4, False), (2, False)]:
         for tokens, channels in [(32, 1), (1, 32)]:
-            memory = triton.Memory("*u8", "*bf16", "*bf16", "*bf16")
-            arguments = {"memory": memory, "strides": triton.Strides(*["i32"] * 6), "tokens": "i32"}
-            shape = triton.Shape(128, 16 * bits, 16 * bits, bits, tokens, channels, fp8)
-            compile_kernel(triton._unpack, arguments, {"SHAPE": shape, "TOKENS": triton.TOKENS})
+            source = triton.Source("*u8", "*bf16", "*bf16", *["i32"] * 4)
+            arguments = {"source": source, "target": triton.Target("*bf16", "i32", "i32"), "tokens": "i32"}
+            layout = triton.Layout(16 * bits, bits, tokens, channels, fp8)
+            compile_kernel(triton._unpack, arguments, {"LAYOUT": layout, "SIZES": (triton.TOKENS, 128, 128)})
 
 
 @needs_triton
@@ -244,5 +244,5 @@ def test_cuda() -> None:
     for scheme in SCHEMES:
         x = outliers(320, torch.bfloat16)
         on_device = pack(x.cuda(), scheme)
-        assert torch.equal(on_device.high.cpu(), pack(x, scheme).high)
+        assert torch.equal(on_device.far.cpu(), pack(x, scheme).far)
         assert (unpack(on_device).cpu().float() - unpack(pack(x, scheme)).float()).abs().max() <= 0.5

@@ -73,7 +73,7 @@ class Shape(NamedTuple):
 
 
 @triton.jit
-def _fold(state, queries, kv, seen, scale):  # type: ignore[no-untyped-def]
+def fold(state, queries, kv, seen, scale):  # type: ignore[no-untyped-def]
     """Take a tile of keys and values into the running maximum, sum and output (the softmax to the base of 2)."""
     top, total, out = state
     keys, values = kv
@@ -136,7 +136,7 @@ def _attend(memory, strides, sizes, SHAPE: tl.constexpr):  # type: ignore[no-unt
         else:
             place = (tl.zeros_like(at), at, seen)
         kv = _load(memory, strides, kv_head, place, SHAPE)
-        top, total, out = _fold((top, total, out), queries, kv, seen[None, :], sizes.scale)
+        top, total, out = fold((top, total, out), queries, kv, seen[None, :], sizes.scale)
     if SHAPE.own:
         for start in range(0, SHAPE.block_tokens, SHAPE.keys):
             at = own + start + tl.arange(0, SHAPE.keys)
@@ -144,7 +144,7 @@ def _attend(memory, strides, sizes, SHAPE: tl.constexpr):  # type: ignore[no-unt
             # blocks are items of block_tokens here: the caller sees to it
             kv = _load(memory, strides, kv_head, (at // SHAPE.block_tokens, at % SHAPE.block_tokens, inside), SHAPE)
             seen = inside[None, :] & (at[None, :] <= position[:, None])
-            top, total, out = _fold((top, total, out), queries, kv, seen, sizes.scale)
+            top, total, out = fold((top, total, out), queries, kv, seen, sizes.scale)
 
     result = (split * SHAPE.select_heads * SHAPE.group + head) * sizes.queries + query
     lse = tl.where(total > 0, (top + tl.log2(tl.maximum(total, 1e-30))) / LOG2_E, -float("inf"))
@@ -155,7 +155,7 @@ def _attend(memory, strides, sizes, SHAPE: tl.constexpr):  # type: ignore[no-unt
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _merge(memory, rows, splits, WIDTH: tl.constexpr, WIDTH_PADDED: tl.constexpr):  # type: ignore[no-untyped-def]
+def merge(memory, rows, splits, WIDTH: tl.constexpr, WIDTH_PADDED: tl.constexpr):  # type: ignore[no-untyped-def]
     """Merge the parts of one row: `memory` holds pointers to parts `[splits, rows, ...]` (out, lse) and results."""
     parts, parts_lse, out, out_lse = memory
     row = tl.program_id(0).to(tl.int64)
@@ -238,7 +238,7 @@ def attend(
     if splits == 1:
         return part[0], part_lse[0]
     out, lse = q.new_empty(q.shape), part_lse.new_empty(q.shape[:2])
-    _merge[(heads * queries,)]((part, part_lse, out, lse), heads * queries, splits, width, shape.width_padded)
+    merge[(heads * queries,)]((part, part_lse, out, lse), heads * queries, splits, width, shape.width_padded)
     return out, lse
 
 

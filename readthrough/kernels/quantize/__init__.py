@@ -2,7 +2,8 @@
 
 A group of numbers keeps its smallest and largest as they are, in the input's own dtype, and each number becomes the
 nearest of the evenly spaced levels between them (int8, int4, int2); in fp8 a group keeps its largest magnitude, which
-becomes e4m3's largest number, 448. What holds of every scheme but the last clause:
+becomes e4m3's largest number, 448. Levels are counted from the end that is nearer to 0: so `near + number * step` in
+fp32 rounds to both ends exactly. What holds of every scheme but the last clause:
 
 * the error is at most half the distance of two levels, and the rounding of the result to its dtype;
 * a group's smallest and largest numbers come back as they were, and so does a group of equal numbers;
@@ -75,20 +76,20 @@ class Packed:
         scheme: how they are packed.
         codes: uint8 `[H, T, D * bits / 8]`: byte i of a token holds the channels i, i + n, ... of n bytes a token, the
             first in its lowest bits.
-        high: the groups' largest numbers, or their largest magnitudes in fp8, in the dtype of what was packed:
-            `[H, T / group, D]` a channel, `[H, T, D / group]` a token.
-        low: the groups' smallest numbers, likewise; None in fp8.
+        far: of each group's smallest and largest number the one that is farther from 0, or their largest magnitudes in
+            fp8, in the dtype of what was packed: `[H, T / group, D]` a channel, `[H, T, D / group]` a token.
+        near: the other one, likewise; None in fp8.
     """
 
     scheme: Scheme
     codes: torch.Tensor
-    high: torch.Tensor
-    low: torch.Tensor | None
+    far: torch.Tensor
+    near: torch.Tensor | None
 
     @property
     def nbytes(self) -> int:
         """The bytes of codes and bounds."""
-        return self.codes.nbytes + self.high.nbytes + (0 if self.low is None else self.low.nbytes)
+        return self.codes.nbytes + self.far.nbytes + (0 if self.near is None else self.near.nbytes)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,7 +100,7 @@ class Packed:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of what was packed."""
-        return self.high.dtype
+        return self.far.dtype
 
     def tokens(self, start: int, end: int) -> Packed:
         """The tokens from `start` to `end`, without a copy.
@@ -111,8 +112,8 @@ class Packed:
         if not 0 <= start <= end <= self.codes.shape[1] or start % group or end % group:
             raise ValueError(f"tokens {start} to {end} of {self.codes.shape[1]} are no whole groups of {group}")
         rows = slice(start // group, end // group)
-        low = None if self.low is None else self.low[:, rows]
-        return Packed(self.scheme, self.codes[:, start:end], self.high[:, rows], low)
+        near = None if self.near is None else self.near[:, rows]
+        return Packed(self.scheme, self.codes[:, start:end], self.far[:, rows], near)
 
 
 def pack(x: torch.Tensor, scheme: Scheme) -> Packed:
@@ -145,9 +146,11 @@ def pack(x: torch.Tensor, scheme: Scheme) -> Packed:
     if x.numel() and not bool(((low >= -LARGEST) & (high <= LARGEST)).all()):
         raise ValueError("only finite numbers up to 2^100 can be packed")
     if scheme.form == "fp8":
-        high = torch.maximum(high, -low).abs()  # no -0
-        return Packed(scheme, packing.fp8_codes(x, high, split), high, None)
-    return Packed(scheme, packing.level_codes(x, (low, high), split, scheme.bits), high, low)
+        peak = torch.maximum(high, -low).abs()  # no -0
+        return Packed(scheme, packing.fp8_codes(x, peak, split), peak, None)
+    swapped = low.abs() > high.abs()
+    near, far = torch.where(swapped, high, low), torch.where(swapped, low, high)
+    return Packed(scheme, packing.level_codes(x, (near, far), split, scheme.bits), far, near)
 
 
 def unpack(packed: Packed, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -168,8 +171,6 @@ def unpack(packed: Packed, out: torch.Tensor | None = None) -> torch.Tensor:
         from readthrough.kernels.quantize import triton
 
         triton.unpack(packed, out)
-    elif packed.low is None:
-        packing.from_fp8(packed.codes, packed.high, out)
     else:
-        packing.from_levels(packed.codes, (packed.low, packed.high), out)
+        packing.from_codes(packed.codes, (packed.far, packed.near), out)
     return out

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 CHUNK_NUMBERS = 1 << 17
-"""About how many numbers are converted at once: what is in fp32 meanwhile stays in a processor's cache."""
+"""About how many numbers a thread converts at once: what is in fp32 meanwhile stays in a processor's cache."""
 FP8_LARGEST = 448.0
 
 
@@ -25,34 +25,19 @@ def level_codes(
 ) -> torch.Tensor:
     """The numbers of the nearest of the 2^bits levels, packed into bytes `[H, T, D * bits / 8]`."""
     levels, per_byte = (1 << bits) - 1, 8 // bits
-    low, high = (_spread(end, _wide(x)) for end in ends)
-    reach = (high - low).masked_fill_(high == low, 1)
+    near, far = (_spread(end, _wide(x)) for end in ends)
+    reach = (far - near).masked_fill_(far == near, 1)
     codes = torch.empty(*x.shape[:2], x.shape[2] // per_byte, dtype=torch.uint8, device=x.device)
     for tokens, groups in _chunks(x, split[0]):
-        grouped = _grouped(x[:, tokens], split).to(low.dtype)
+        grouped = _grouped(x[:, tokens], split).to(near.dtype)
         # multiplied before it is divided: so a tie is a tie, and halves are rounded alike on both ways
-        numbers = ((grouped - low[:, groups]) * levels / reach[:, groups]).round_().to(torch.uint8)
+        numbers = ((grouped - near[:, groups]) * levels / reach[:, groups]).round_().to(torch.uint8)
         parts = torch.unflatten(numbers.reshape(x[:, tokens].shape), 2, (per_byte, -1))
         total = parts[:, :, 0].clone()
         for place in range(1, per_byte):
             total |= parts[:, :, place] << (bits * place)
         codes[:, tokens] = total
     return codes
-
-
-def from_levels(codes: torch.Tensor, ends: tuple[torch.Tensor, torch.Tensor], out: torch.Tensor) -> None:
-    """Write the levels that `codes` number to `out`, `[H, T, D]`."""
-    per_byte = out.shape[2] // codes.shape[2]
-    bits = 8 // per_byte
-    split = _split_of(out, ends[0])
-    low, high = (_spread(end, _wide(out)) for end in ends)
-    for tokens, groups in _chunks(out, split[0]):
-        part = codes[:, tokens]
-        numbers = torch.cat([(part >> (bits * place)) & ((1 << bits) - 1) for place in range(per_byte)], 2)
-        # the weight of the last level is exactly 1, and an interpolation gives both ends as they are
-        weights = _grouped(numbers, split).to(low.dtype).mul_(1 / ((1 << bits) - 1))
-        levels = torch.lerp(low[:, groups], high[:, groups], weights)
-        out[:, tokens] = levels.view(numbers.shape)
 
 
 def fp8_codes(x: torch.Tensor, peak: torch.Tensor, split: tuple[int, int]) -> torch.Tensor:
@@ -67,15 +52,46 @@ def fp8_codes(x: torch.Tensor, peak: torch.Tensor, split: tuple[int, int]) -> to
     return codes
 
 
-def from_fp8(codes: torch.Tensor, peak: torch.Tensor, out: torch.Tensor) -> None:
-    """Write the numbers of `fp8_codes` to `out`, `[H, T, D]`."""
-    split = _split_of(out, peak)
-    # the bits of e4m3 are those of a number 2^8 times smaller in fp16, moved by 7: ten times as fast as a conversion
-    factor = _spread(peak, _wide(out)) * (256 / FP8_LARGEST)
-    for tokens, groups in _chunks(out, split[0]):
-        signed = codes[:, tokens].view(torch.int8).to(torch.int16)
-        small = ((signed << 7) & 0x3F80 | (signed & -0x8000)).view(torch.float16)
-        out[:, tokens] = (_grouped(small, split).to(factor.dtype) * factor[:, groups]).view(small.shape)
+def from_codes(codes: torch.Tensor, ends: tuple[torch.Tensor, torch.Tensor | None], out: torch.Tensor) -> None:
+    """Write what `codes` stand for to `out`, `[H, T, D]`.
+
+    Args:
+        codes: of `level_codes`, or of `fp8_codes`.
+        ends: far and near; or the peak and None.
+        out: where to.
+    """
+    bits, split, wide = 8 * codes.shape[2] // out.shape[2], _split_of(out, ends[0]), _wide(out)
+    far, e4m3 = _spread(ends[0], wide), ends[1] is None
+    # to add -0 changes nothing, to add 0 would change -0
+    near = torch.full_like(far, -0.0) if ends[1] is None else _spread(ends[1], wide)
+    step = far * (256 / FP8_LARGEST) if e4m3 else (far - near).div_((1 << bits) - 1)
+    # all split at once, and views of the room made once: a slice takes as long as some of the arithmetic
+    size = _chunk_tokens(out, split[0])
+    pieces = [torch.split(x, size, 1) for x in (out, codes)] + [
+        torch.split(x, size // split[0], 1) for x in (near, step)
+    ]
+    # tensors: a plain number would be converted at every use
+    *shifts, mask = torch.tensor([*range(0, 8, bits), (1 << bits) - 1], dtype=torch.uint8, device=out.device)
+    room = out.new_empty(0)
+    for part, read, low, factor in zip(*pieces, strict=True):
+        if part.shape != room.shape:
+            room = torch.empty(part.shape, dtype=wide, device=out.device)
+            numbers, places = _grouped(room, split), torch.unflatten(room, 2, (8 // bits, -1)).unbind(2)
+        for index, place in enumerate(places):
+            moved = read >> shifts[index] if index else read
+            place.copy_(_from_e4m3(read) if e4m3 else moved if index == len(places) - 1 else moved & mask)
+        if split[1] == 1:
+            torch.addcmul(low, numbers, factor, out=numbers)
+        else:
+            # torch vectorises one operand that stays the same within a row, not two
+            numbers.mul_(factor).add_(low)
+        part.copy_(room)
+
+
+def _from_e4m3(codes: torch.Tensor) -> torch.Tensor:
+    """Numbers of e4m3 over 2^8: moved by 7, their bits are those in fp16. Ten times as fast as torch's conversion."""
+    signed = codes.view(torch.int8).to(torch.int16)
+    return ((signed << 7) & 0x3F80 | (signed & -0x8000)).view(torch.float16)
 
 
 def _wide(x: torch.Tensor) -> torch.dtype:
@@ -99,10 +115,16 @@ def _split_of(x: torch.Tensor, ends: torch.Tensor) -> tuple[int, int]:
     return tokens, x.shape[2] // ends.shape[2]
 
 
+def _chunk_tokens(x: torch.Tensor, group: int) -> int:
+    """How many tokens of `x`, `[H, T, D]`, to convert at once."""
+    heads, tokens, width = x.shape
+    groups = max(1, CHUNK_NUMBERS * torch.get_num_threads() // (heads * width * group))
+    return min(tokens, groups * group)
+
+
 def _chunks(x: torch.Tensor, group: int) -> Iterator[tuple[slice, slice]]:
     """Some tokens of `x`, `[H, T, D]`, at a time, and their groups."""
-    heads, tokens, width = x.shape
-    step = max(1, CHUNK_NUMBERS // (heads * width * group))
-    for first in range(0, tokens // group, step):
-        last = min(first + step, tokens // group)
-        yield slice(first * group, last * group), slice(first, last)
+    step = _chunk_tokens(x, group)
+    for first in range(0, x.shape[1], max(1, step)):
+        last = min(first + step, x.shape[1])
+        yield slice(first, last), slice(first // group, last // group)

@@ -11,6 +11,7 @@ from readthrough.compression.store import FULL, Store
 from readthrough.kernels.attention import attend
 from readthrough.kernels.gathered import QUERIES_MAX, attend_split
 from readthrough.kernels.merge import merge_lse
+from readthrough.kernels.packed_attention import attend_packed
 from readthrough.models.local.cache.numbers import Mapped, Numbers, Plain, Quantised
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -163,6 +164,8 @@ class CompressedBlock:
 def _attend(q: torch.Tensor, head: _Heads, count: int, scale: float) -> Pair:
     if not count:
         return torch.zeros_like(q), q.new_full(q.shape[:2], -torch.inf, dtype=torch.float32)
+    if isinstance(head.keys, Quantised) and isinstance(head.values, Quantised):
+        return attend_packed(q, head.keys.packed(count), head.values.packed(count), scale=scale)
     parts = []
     for keys, values in zip(head.keys.read(count), head.values.read(count), strict=True):
         if q.shape[1] <= QUERIES_MAX:

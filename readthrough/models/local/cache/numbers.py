@@ -127,33 +127,40 @@ def _mapped(x: torch.Tensor) -> torch.Tensor:
 
 
 class Quantised(Numbers):
-    """Packed numbers, in the runs that they were added in; each must be whole groups of tokens."""
+    """Packed numbers, in growing buffers; what is added must be whole groups of tokens."""
 
     def __init__(self, scheme: Scheme) -> None:
         self._scheme = scheme
-        self._runs: list[Packed] = []
+        self._codes, self._far, self._near = Plain(), Plain(), Plain()
 
     @property
     def nbytes(self) -> int:
-        """The bytes of codes and bounds."""
-        return sum(run.nbytes for run in self._runs)
+        """The bytes of the buffers of codes and bounds."""
+        return self._codes.nbytes + self._far.nbytes + self._near.nbytes
 
     def append(self, x: torch.Tensor) -> None:
         """See `Numbers.append`."""
         if x.shape[1]:
-            self._runs.append(pack(x.contiguous(), self._scheme))
+            packed = pack(x.contiguous(), self._scheme)
+            self._codes.append(packed.codes)
+            self._far.append(packed.far)
+            if packed.near is not None:
+                self._near.append(packed.near)
+
+    def packed(self, count: int) -> Packed:
+        """The first `count` tokens, at least one, as they are stored: views of the buffers."""
+        groups = count // self._scheme.group_tokens
+        (codes,), (far,) = self._codes.read(count), self._far.read(groups)
+        return Packed(self._scheme, codes, far, next(self._near.read(groups), None))
 
     def read(self, count: int) -> Iterator[torch.Tensor]:
-        """Each run, unpacked."""
-        for run in self.beginning(count)._runs:
-            yield unpack(run)
+        """Unpacked."""
+        if count:
+            yield unpack(self.packed(count))
 
     def beginning(self, count: int) -> Quantised:
-        """The same runs, but for a last one that is cut."""
-        found = Quantised(self._scheme)
-        for run in self._runs:
-            taken = min(count, run.shape[1])
-            if taken:
-                found._runs.append(run if taken == run.shape[1] else run.tokens(0, taken))
-            count -= taken
+        """A copy."""
+        found, groups = Quantised(self._scheme), count // self._scheme.group_tokens
+        found._codes, found._far = self._codes.beginning(count), self._far.beginning(groups)
+        found._near = self._near.beginning(groups)
         return found
