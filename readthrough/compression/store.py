@@ -10,23 +10,24 @@ from readthrough.compression.base import BLOCK_TOKENS, PIECE_TOKENS
 from readthrough.kernels.quantize import Scheme
 from readthrough.spec import make, split
 
-Form = Literal["full", "fp8", "int8", "int4", "int2", "disk"]
+Form = Literal["full", "fp8", "int8", "int4", "int2", "host", "disk"]
 FORMS = list(get_args(Form))
-_PLAIN = {"full", "disk"}
+_PLAIN = {"full", "host", "disk"}
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """As it was computed, in memory or on disk; or packed: keys a channel over groups of tokens, values a token over
-    groups of channels.
+    """As it was computed, where it was, on the host or on disk; or packed: keys a channel over groups of tokens, values
+    a token over groups of channels.
 
     Source: Liu et al., "KIVI", arXiv 2402.02750 (int2 or int4, groups of 32, a window of 128).
     Differs from the paper: a prompt is packed a piece at a time while it is read, not when it ends, so that no more
     than a piece is ever held in full; what a reply adds stays as it is.
 
     Attributes:
-        form: `full`, `fp8`, `int8`, `int4`, `int2`, or `disk`: as it was computed, in temporary files that are mapped
-            into memory, which the system reads and forgets as it sees fit.
+        form: `full`, `fp8`, `int8`, `int4` or `int2`; or, as it was computed, `host`: in the processor's memory
+            instead of a GPU's; `disk`: in temporary files that are mapped into memory, which the system reads and
+            forgets as it sees fit.
         value_form: of the values, where it is another than that of the keys.
         group: how many numbers share their bounds.
         window_tokens: so many of the latest tokens stay in full precision.
@@ -67,13 +68,12 @@ class Store:
     @property
     def keys(self) -> Scheme | None:
         """How keys are packed; None where they are not."""
-        return None if self.form == "full" or self.form == "disk" else Scheme(self.form, "channel", self.group)
+        return _scheme(self.form, "channel", self.group)
 
     @property
     def values(self) -> Scheme | None:
         """How values are packed; None where they are not."""
-        form = self.value_form or self.form
-        return None if form == "full" or form == "disk" else Scheme(form, "token", self.group)
+        return _scheme(self.value_form or self.form, "token", self.group)
 
     @property
     def group_tokens(self) -> int:
@@ -82,3 +82,7 @@ class Store:
 
 
 FULL = Store()
+
+
+def _scheme(form: Form, axis: Literal["channel", "token"], group: int) -> Scheme | None:
+    return None if form == "full" or form == "host" or form == "disk" else Scheme(form, axis, group)

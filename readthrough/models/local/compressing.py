@@ -66,7 +66,7 @@ class Compressor:
             chosen = policy.choose(layers, count, store.group_tokens)
         kept = [_kept(layer, heads) for layer, heads in zip(layers, chosen, strict=True)]
         ragged = policy is not None and policy.ragged
-        block = CompressedBlock(layers[0].keys.shape[0], ragged=ragged, store=store)
+        block = CompressedBlock(layers[0].keys.shape[0], ragged=ragged, store=store, whole=policy is None)
         if policy is not None and policy.renumbers:
             dropped = count - len(chosen[0][0])
             sequence.compress(start + count, kept, block, lambda keys: self._moved(keys, sequence, dropped))

@@ -27,6 +27,7 @@ EVERYTHING: list[Any] = [
     {"keep": {"snapkv": {"budget_tokens": 100_000}}},
     {"keep": {"kvzip": {"budget_ratio": 1.0}}},
     {"store": "disk"},
+    {"store": "host"},
     {"keep": {"kvzip": {"budget_ratio": 1.0, "uniform": True, "window_tokens": 50}}},
     {
         "select": {"sink-window": {"window_tokens": 4096, "dense_below_tokens": 200}},

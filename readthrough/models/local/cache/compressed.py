@@ -12,7 +12,7 @@ from readthrough.kernels.attention import attend
 from readthrough.kernels.gathered import QUERIES_MAX, attend_split
 from readthrough.kernels.merge import merge_lse
 from readthrough.kernels.packed_attention import attend_packed
-from readthrough.models.local.cache.numbers import Mapped, Numbers, Plain, Quantised
+from readthrough.models.local.cache.numbers import Consecutive, Hosted, Mapped, Numbers, Plain, Quantised
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -40,10 +40,10 @@ class _Heads:
     positions: Numbers
 
     @classmethod
-    def empty(cls, store: Store) -> _Heads:
-        plain = Mapped if store.form == "disk" else Plain
+    def empty(cls, store: Store, whole: bool) -> _Heads:
+        plain = {"disk": Mapped, "host": Hosted}.get(store.form, Plain)
         keys, values = (plain() if scheme is None else Quantised(scheme) for scheme in (store.keys, store.values))
-        return cls(keys, values, Plain())
+        return cls(keys, values, Consecutive() if whole else Plain())
 
     @property
     def nbytes(self) -> int:
@@ -65,10 +65,12 @@ class CompressedBlock:
         heads: how many key heads a layer has.
         ragged: the heads may hold different numbers of tokens; otherwise they are stored, and read, together.
         store: how numbers are held.
+        whole: no token is dropped.
     """
 
-    def __init__(self, heads: int, *, ragged: bool, store: Store = FULL) -> None:
+    def __init__(self, heads: int, *, ragged: bool, store: Store = FULL, whole: bool = False) -> None:
         self.heads = heads
+        self.whole = whole
         self.ragged = ragged
         self.store = store
         self.shared = 0
@@ -103,7 +105,7 @@ class CompressedBlock:
         if tokens == self.length:
             self._append(end, pieces)
             return self
-        copy = CompressedBlock(self.heads, ragged=self.ragged, store=self.store)
+        copy = CompressedBlock(self.heads, ragged=self.ragged, store=self.store, whole=self.whole)
         if tokens:
             copy._marks = [mark for mark in self._marks if mark[0] <= tokens]
             for layer, counts in zip(self._layers, copy._marks[-1][1], strict=True):
@@ -148,7 +150,7 @@ class CompressedBlock:
         for layer, piece in enumerate(pieces):
             if layer == len(self._layers):
                 groups = self.heads if self.ragged else 1
-                self._layers.append([_Heads.empty(self.store) for _ in range(groups)])
+                self._layers.append([_Heads.empty(self.store, self.whole) for _ in range(groups)])
             before = self._marks[-1][1][layer] if self._marks else [0] * len(self._layers[layer])
             added = []
             for index, head in enumerate(self._layers[layer]):

@@ -1,4 +1,4 @@
-"""Keys or values of one layer as they are stored: plain, on disk, or packed in 8, 4 or 2 bits."""
+"""Keys or values of one layer as they are stored: plain, on the host, on disk, or packed in 8, 4 or 2 bits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ ROUND_TOKENS = 64
 """Buffers hold whole pages of so many tokens."""
 
 GROWTH_RATIO = 1.25
+
+SLACK_RATIO = 1.0625
+"""So much larger buffers of compressed tokens get when they are full: they are there to take little memory, and take a
+whole piece of a prompt at a time."""
 
 
 class Numbers(ABC):
@@ -55,7 +59,7 @@ class Plain(Numbers):
         """See `Numbers.append`."""
         end = self._count + x.shape[1]
         if self._buffer is None or end > self._buffer.shape[1]:
-            capacity = -(-max(end, int(self._count * GROWTH_RATIO)) // ROUND_TOKENS) * ROUND_TOKENS
+            capacity = -(-max(end, int(self._count * SLACK_RATIO)) // ROUND_TOKENS) * ROUND_TOKENS
             grown = x.new_zeros(x.shape[0], capacity, x.shape[2])
             if self._buffer is not None:
                 grown[:, : self._count] = self._buffer[:, : self._count]
@@ -70,9 +74,56 @@ class Plain(Numbers):
 
     def beginning(self, count: int) -> Plain:
         """A copy."""
-        found = Plain()
+        found = type(self)()
         for x in self.read(count):
             found.append(x)
+        return found
+
+
+class Hosted(Plain):
+    """Numbers as they were computed, in the processor's memory; they are copied to where they are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._device = torch.device("cpu")
+
+    def append(self, x: torch.Tensor) -> None:
+        """See `Numbers.append`."""
+        self._device = x.device
+        super().append(x.cpu())
+
+    def read(self, count: int) -> Iterator[torch.Tensor]:
+        """A copy; a view of the buffer where the processor computes."""
+        for x in super().read(count):
+            yield x.to(self._device)
+
+
+class Consecutive(Numbers):
+    """The positions `[h, n, 1]` of tokens of which none is missing: they are not stored."""
+
+    def __init__(self) -> None:
+        self._like = torch.empty(1, 0, 1, dtype=torch.int32)
+
+    @property
+    def nbytes(self) -> int:
+        """None."""
+        return 0
+
+    def append(self, x: torch.Tensor) -> None:
+        """See `Numbers.append`."""
+        self._like = x[:, :0]
+
+    def read(self, count: int) -> Iterator[torch.Tensor]:
+        """Made anew."""
+        if count:
+            yield torch.arange(count, dtype=torch.int32, device=self._like.device)[None, :, None].expand(
+                len(self._like), -1, -1
+            )
+
+    def beginning(self, count: int) -> Consecutive:
+        """The same."""
+        found = Consecutive()
+        found.append(self._like)
         return found
 
 
