@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from readthrough.types import Chunk
+
 
 @runtime_checkable
 class Embedder(Protocol):
@@ -57,6 +59,14 @@ class Corpus(Protocol):
 
     def chunk_array(self, among: Sequence[str] | None = None) -> np.ndarray:
         """The chunk ids of the documents `among` (None: of all), ascending, int64."""
+        ...
+
+    def get(self, chunk_ids: Sequence[int]) -> list[Chunk]:
+        """The chunks with their texts, in the order given."""
+        ...
+
+    def vectors(self, chunk_ids: Sequence[int]) -> np.ndarray:
+        """The unit vectors `[len(chunk_ids), dimensions]` of chunks, float32."""
         ...
 
     def nearest(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from readthrough.agents.base import Question
@@ -11,7 +10,7 @@ from readthrough.agents.reading.passages import as_data, unwrap
 from readthrough.agents.reading.queries import named_spans, search_queries
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
-from readthrough.retrieval.indexes.hybrid import fuse
+from readthrough.retrieval.indexes.hybrid import fuse, take_turns
 from readthrough.types import Event
 
 if TYPE_CHECKING:
@@ -42,12 +41,6 @@ def find_chunks(shelf: Shelf, question: Question, index: str, most: int) -> list
     if question.choices is None:
         return find(question)
     return take_turns([find(Question(f"{question.text} {choice}")) for choice in question.choices], most)
-
-
-def take_turns(ranked: Sequence[Sequence[int]], most: int) -> list[int]:
-    """The first `most` chunks of several rankings, each once: the best of every ranking, then the second best, ..."""
-    turns = [chunk for place in zip_longest(*ranked) for chunk in place if chunk is not None]
-    return list(dict.fromkeys(turns))[:most]
 
 
 def _named_chunks(shelf: Shelf, question: str) -> set[int] | None:

@@ -16,12 +16,13 @@ the words that over half of it holds are left out.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from readthrough.retrieval.analysis import TOKENIZERS, Analyzer
+from readthrough.retrieval.analysis import TOKENIZERS, Analyzer, prepare
 from readthrough.retrieval.base import Corpus
 
 LARGE_SET_CHUNKS = 300
@@ -62,12 +63,7 @@ class BM25Index:
         """
         if len(chunk_ids) < LARGE_SET_CHUNKS:
             return list(range(len(words)))
-        common: dict[str, bool] = {}
-        select = "SELECT rowid FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
-        for word in set(words):
-            span = (f'"{word}"', int(chunk_ids[0]), int(chunk_ids[-1]))
-            found = np.array(self._corpus.connection().execute(select, span).fetchall(), dtype=np.int64).reshape(-1)
-            common[word] = np.isin(found, chunk_ids, assume_unique=True).sum() > len(chunk_ids) / 2
+        common = {word: len(holding(self._corpus, word, chunk_ids)) > len(chunk_ids) / 2 for word in set(words)}
         telling = [place for place, word in enumerate(words) if not common[word]]
         return telling or list(range(len(words)))
 
@@ -89,3 +85,15 @@ class BM25Index:
         rows = np.searchsorted(chunk_ids, found[:, 0])
         inside = chunk_ids[rows] == found[:, 0]  # never past the end: every row is at most the last chunk's
         return rows[inside], found[inside, 1].astype(np.float64)
+
+
+def holding(corpus: Corpus, phrase: str, chunk_ids: np.ndarray) -> np.ndarray:
+    """Those of `chunk_ids` (ascending) that hold a phrase: its words as they stand, one behind the other."""
+    words = re.findall(r"\w+", prepare(phrase))
+    if not words or not len(chunk_ids):
+        return chunk_ids[:0]
+    select = "SELECT rowid FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
+    span = (f'"{" ".join(words)}"', int(chunk_ids[0]), int(chunk_ids[-1]))
+    found = np.array(corpus.connection().execute(select, span).fetchall(), dtype=np.int64).reshape(-1)
+    inside: np.ndarray = found[np.isin(found, chunk_ids, assume_unique=True)]
+    return inside
