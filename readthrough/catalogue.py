@@ -37,6 +37,13 @@ PARTS: dict[str, dict[str, str]] = {
         "hybrid": "readthrough.retrieval.indexes.hybrid:HybridIndex",
         "hops": "readthrough.retrieval.indexes.hops:HopsIndex",
     },
+    "rerankers": {
+        "likelihood": "readthrough.retrieval.rerankers.likelihood:LikelihoodReranker",
+        "pointwise": "readthrough.retrieval.rerankers.choices:PointwiseReranker",
+        "listwise": "readthrough.retrieval.rerankers.choices:ListwiseReranker",
+        "attention": "readthrough.retrieval.rerankers.attention:AttentionReranker",
+        "cross-encoder": "readthrough.retrieval.rerankers.cross_encoder:CrossEncoderReranker",
+    },
     "models": {
         "local": "readthrough.models.local.backend:LocalModel",
         "openai": "readthrough.models.openai:OpenAIModel",

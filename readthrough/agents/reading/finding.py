@@ -9,15 +9,12 @@ from readthrough.agents.base import Question
 from readthrough.agents.reading.passages import as_data, unwrap
 from readthrough.agents.reading.queries import named_spans, search_queries
 from readthrough.agents.runs.services import Services
-from readthrough.models.base import Request
 from readthrough.retrieval.indexes.hybrid import fuse, take_turns
+from readthrough.retrieval.rerankers.likelihood import raised
 from readthrough.types import Event
 
 if TYPE_CHECKING:
     from readthrough.memory.shelf import Shelf
-
-QUESTION_ABOUT = "{text}\n\nWrite a question about this text."
-QUESTION_ALONE = "Write a question."
 
 _MANY_DOCUMENTS = 50
 
@@ -61,13 +58,3 @@ def weigh(services: Services, question: str, chunks: Sequence[int]) -> dict[int,
     weights = raised(services, question, texts)
     services.emit(Event("weigh", len(chunks), len(chunks), "passages"))
     return dict(zip(chunks, weights, strict=True))
-
-
-def raised(services: Services, question: str, texts: Sequence[str]) -> list[float]:
-    """How much each text raises the question: mean log p(question | text) less mean log p(question).
-
-    Zero means that the text says nothing about the question. Needs a model with logits.
-    """
-    prompts = [QUESTION_ALONE, *(QUESTION_ABOUT.format(text=text) for text in texts)]
-    alone, *given = services.likelihood([Request.user(prompt) for prompt in prompts], [question] * len(prompts))
-    return [score.mean - alone.mean for score in given]
