@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
 from readthrough.retrieval.base import Judge
-from readthrough.retrieval.rerankers.choices import FRAME_TOKENS, numbered
+from readthrough.retrieval.rerankers.choices import MARK_TOKENS
+from readthrough.retrieval.rerankers.likelihood import CHAT_TOKENS
 from readthrough.types import Cost
 
 LOOK = """Here are some texts:
@@ -25,7 +26,6 @@ LOOK = """Here are some texts:
 Which of them answer this question? {question}"""
 
 NO_QUESTION = "N/A"
-_MARK_TOKENS = 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class AttentionReranker:
             shown = [texts[text] for text in order]
             asked, plain = (
                 judge.attention_mass(
-                    Request.user(LOOK.format(texts=numbered(shown), question=question)), shown, question
+                    Request.user(LOOK.format(texts="\n\n".join(shown), question=question)), shown, question
                 ).shares
                 for question in (query, NO_QUESTION)
             )
@@ -68,10 +68,10 @@ class AttentionReranker:
 
     def cost(self, judge: Judge, query: str, texts: Sequence[str]) -> Cost:
         """Every text twice, the second time from kept KV."""
-        asked, plain, *read = judge.count_tokens([query, NO_QUESTION, *texts])
-        held = sum(read) + _MARK_TOKENS * len(texts)
+        asked, plain, frame, *read = judge.count_tokens([query, NO_QUESTION, LOOK, *texts])
+        held = sum(read) + MARK_TOKENS * len(texts)
         windows = len(self._windows(judge, texts))
-        frames = windows * FRAME_TOKENS
+        frames = windows * (frame + CHAT_TOKENS)
         return Cost(2 * windows, 2 * (held + frames) + windows * (asked + plain), cached_tokens=held + frames)
 
     def _windows(self, judge: Judge, texts: Sequence[str]) -> list[list[int]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from readthrough.models.base import Request
 from readthrough.retrieval.base import Judge
+from readthrough.retrieval.rerankers.likelihood import CHAT_TOKENS
 from readthrough.types import Cost
 
 HELPS = """{text}
@@ -25,11 +26,13 @@ Does the text above help to answer this question? Answer Yes or No."""
 WHICH = """{texts}
 
 Question: {question}
-Which of the texts above helps most to answer this question? Reply with its number."""
+Which of the texts above helps most to answer this question? Reply with its letter."""
 
-FRAME_TOKENS = 64
-_MARK_TOKENS = 4
+MARK_TOKENS = 6
+"""What the mark of a text takes, and the blank line before it."""
+
 _LEAST = 1e-6
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,13 @@ class PointwiseReranker:
 
     def cost(self, judge: Judge, query: str, texts: Sequence[str]) -> Cost:
         """Each text with the query once."""
-        asked, *read = judge.count_tokens([query, *texts])
-        return Cost(len(texts), sum(read) + len(texts) * (asked + FRAME_TOKENS))
+        asked, *read = judge.count_tokens([HELPS.format(text="", question=query), *texts])
+        return Cost(len(texts), sum(read) + len(texts) * (asked + CHAT_TOKENS))
 
 
 @dataclass(frozen=True)
 class ListwiseReranker:
-    """By which of several numbered texts in one context the model chooses, in windows from the last to the first.
+    """By which of several texts in one context the model chooses, in windows from the last to the first.
 
     Attributes:
         window: how many texts stand in one context.
@@ -80,12 +83,15 @@ class ListwiseReranker:
         return [-float(places[text]) for text in range(len(texts))]
 
     def cost(self, judge: Judge, query: str, texts: Sequence[str]) -> Cost:
-        """Every window twice; windows of texts of middling length, since their order is not known yet."""
+        """Every window twice. The longest texts may pass through several windows: they count as if they did."""
         starts = self._starts(len(texts))
-        asked, *read = judge.count_tokens([query, *texts])
-        each = sum(read) / max(1, len(texts)) + _MARK_TOKENS
-        held = sum(min(self.window, len(texts) - start) for start in starts)
-        return Cost(2 * len(starts), 2 * math.ceil(held * each + len(starts) * (asked + FRAME_TOKENS)))
+        if not starts:
+            return Cost()
+        asked, *read = judge.count_tokens([WHICH.format(texts="", question=query), *texts])
+        frames = len(starts) * (asked + CHAT_TOKENS)
+        places = sum(min(self.window, len(texts) - start) for start in starts)
+        again = sum(sorted(read)[len(texts) - (places - len(texts)) :]) if places > len(texts) else 0
+        return Cost(2 * len(starts), 2 * (sum(read) + again + places * MARK_TOKENS + frames))
 
     def _starts(self, count: int) -> list[int]:
         """Where each window begins, the last texts first. One text is in order by itself."""
@@ -95,19 +101,19 @@ class ListwiseReranker:
         return [*range(last, 0, -self.step), 0]
 
 
-def numbered(texts: Sequence[str]) -> str:
-    """Texts with their numbers, a blank line between two."""
-    return "\n\n".join(f"[{number}] {text}" for number, text in enumerate(texts, 1))
+def lettered(texts: Sequence[str]) -> str:
+    """At most 26 texts, each behind its letter, a blank line between two."""
+    return "\n\n".join(f"[{letter}] {text}" for letter, text in zip(_LETTERS, texts, strict=False))
 
 
 def _chosen(judge: Judge, query: str, texts: Sequence[str]) -> list[float]:
-    """How much each text is chosen: the mean log-probability of its number, in the order given and in reverse."""
-    count = len(texts)
-    requests = [
-        Request.user(WHICH.format(texts=numbered(order), question=query), prefill="[") for order in (texts, texts[::-1])
-    ]
-    options = [f"{number}]" for number in range(1, count + 1)]
-    forward, backward = judge.choose(requests, [options] * 2)
+    """How much each text is chosen: the mean log-probability of its letter, in the order given and in reverse.
+
+    Letters and not numbers: each is one token, so all of them are scored in one pass.
+    """
+    prompts = [WHICH.format(texts=lettered(order), question=query) for order in (texts, texts[::-1])]
+    requests = [Request.user(prompt, prefill="[") for prompt in prompts]
+    forward, backward = judge.choose(requests, [list(_LETTERS[: len(texts)])] * 2)
     pairs = zip(forward.probabilities, backward.probabilities[::-1], strict=True)
     return [(_log(one) + _log(other)) / 2 for one, other in pairs]
 

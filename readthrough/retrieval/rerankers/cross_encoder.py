@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,14 +76,20 @@ class CrossEncoderReranker:
             )
         return encoder
 
+    @cached_property
+    def _room_tokens(self) -> int:
+        """The most tokens of a pair."""
+        positions = getattr(self._encoder.config, "max_position_embeddings", None)
+        return int(min(self._encoder.tokenizer.model_max_length, positions or math.inf))
+
     def _pieces(self, query: str, text: str) -> list[str]:
         """The text in pieces that fit beside the query, cut at spaces near their middles."""
-        if self._tokens(query, text) <= self._encoder.max_length:
+        if self._tokens(query, text) <= self._room_tokens:
             return [text]
         middle = len(text) // 2
         if not middle:
             raise ModelError(
-                f"the query leaves no room in the {self._encoder.max_length} tokens of {self.name}",
+                f"the query leaves no room in the {self._room_tokens} tokens of {self.name}",
                 hint="ask a shorter question",
             )
         cut = text.rfind(" ", middle // 2, middle) + 1 or middle

@@ -17,8 +17,8 @@ from readthrough.types import Cost
 QUESTION_ABOUT = "{text}\n\nWrite a question about this text."
 QUESTION_ALONE = "Write a question."
 
-# What the instruction and the chat template take.
-FRAME_TOKENS = 48
+CHAT_TOKENS = 48
+"""What a chat template takes around a prompt, leaning upwards."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class LikelihoodReranker:
 
     def cost(self, judge: Judge, query: str, texts: Sequence[str]) -> Cost:
         """Each text with the query once, and the query alone; what is kept of the texts is not known."""
-        asked, *read = judge.count_tokens([query, *texts])
-        return Cost(len(texts) + 1, sum(read) + (len(texts) + 1) * (asked + FRAME_TOKENS))
+        asked, *read = judge.count_tokens([QUESTION_ABOUT.format(text=query), *texts])
+        if not texts:
+            return Cost()
+        return Cost(len(texts) + 1, sum(read) + (len(texts) + 1) * (asked + CHAT_TOKENS))
 
 
 def raised(judge: Judge, question: str, texts: Sequence[str]) -> list[float]:
