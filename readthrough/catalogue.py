@@ -35,6 +35,7 @@ PARTS: dict[str, dict[str, str]] = {
         "bm25": "readthrough.retrieval.indexes.bm25:BM25Index",
         "vectors": "readthrough.retrieval.indexes.vectors:VectorIndex",
         "hybrid": "readthrough.retrieval.indexes.hybrid:HybridIndex",
+        "bm25-feedback": "readthrough.retrieval.indexes.feedback:FeedbackIndex",
         "hops": "readthrough.retrieval.indexes.hops:HopsIndex",
     },
     "rerankers": {

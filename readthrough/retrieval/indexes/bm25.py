@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -42,14 +42,21 @@ class BM25Index:
         chunk_ids = self._corpus.chunk_array(among)
         if not len(chunk_ids):
             return []
+        words = self._telling(self._analyzer.terms(query, "words"), chunk_ids)
+        terms = {analysis: self._analyzer.terms(query, analysis) for analysis in TOKENIZERS}
+        weights = {analysis: Counter(found[place] for place in words) for analysis, found in terms.items()}
+        return self.search_terms(weights, k, chunk_ids)
+
+    def search_terms(
+        self, weights: Mapping[str, Mapping[str, float]], k: int, chunk_ids: np.ndarray
+    ) -> list[tuple[int, float]]:
+        """The `k` best of `chunk_ids` (ascending) for the terms of each analysis by their weights."""
         lengths = self._lengths(chunk_ids)
         norms = self._k1 * (1 - self._b + self._b * lengths / max(float(lengths.mean()), 1.0))
         scores = np.zeros(len(chunk_ids))
-        words = self._telling(self._analyzer.terms(query, "words"), chunk_ids)
-        for analysis in TOKENIZERS:
-            terms = self._analyzer.terms(query, analysis)
-            for term, weight in Counter(terms[place] for place in words).items():
-                rows, frequencies = self._postings(analysis, term, chunk_ids)
+        for analysis, terms in weights.items():
+            for term, weight in terms.items():
+                rows, frequencies = self.postings(analysis, term, chunk_ids)
                 if len(rows):
                     idf = np.log1p((len(chunk_ids) - len(rows) + 0.5) / (len(rows) + 0.5))
                     scores[rows] += weight * idf * frequencies / (frequencies + norms[rows])
@@ -75,8 +82,8 @@ class BM25Index:
         lengths: np.ndarray = found[np.searchsorted(found[:, 0], chunk_ids), 1].astype(np.float64)
         return lengths
 
-    def _postings(self, analysis: str, term: str, chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where in `chunk_ids` the term stands, and how often in each."""
+    def postings(self, analysis: str, term: str, chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where in `chunk_ids` (ascending) the term stands, and how often in each."""
         first, last = int(chunk_ids[0]), int(chunk_ids[-1])
         select = f"SELECT doc, count(*) FROM {analysis}_uses WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
         found = np.array(
