@@ -22,6 +22,9 @@ from readthrough.retrieval.indexes.hybrid import take_turns
 
 MULTIPLE_CHOICE = "multiple-choice"
 
+SUB_QUESTION_TOKENS = 40
+"""The most tokens of one."""
+
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "fact": "Write a short question about a text that asks for one fact: who, when, where or what.",
@@ -52,7 +55,6 @@ above. Each must be understood without the others. Write one question a line, an
 
 # Nats a token are small differences between long questions: this makes shares of them that can be told apart.
 _SHARPNESS = 4.0
-_SUB_QUESTION_TOKENS = 40
 _NUMBER = re.compile(r"^\s*(?:\(?\d+[.):]|[-*•])\s*")
 
 
@@ -100,15 +102,18 @@ def sub_questions(services: Services, question: Question, most: int = 4) -> list
     if most < 1:
         raise ValueError(f"most must be at least 1, got {most}")
     prompt = SUB_QUESTIONS.format(question=question.text, most=most)
-    reply = services.complete([Request.user(prompt, max_tokens=most * _SUB_QUESTION_TOKENS)])[0]
+    reply = services.complete([Request.user(prompt, max_tokens=most * SUB_QUESTION_TOKENS)])[0]
     lines = [_NUMBER.sub("", line).strip() for line in reply.text.splitlines()]
     if reply.finish == "length":
         lines = lines[:-1]  # cut in its middle
     return list(dict.fromkeys(line for line in lines if line))[:most] or [question.text]
 
 
-def find_for_parts(services: Services, question: Question, index: str, most: int) -> list[int]:
-    """The ids of the `most` chunks that fit a question and the simpler ones it is made of; these take turns."""
-    asked = [question.text, *sub_questions(services, question)]
+def find_for_parts(services: Services, question: Question, index: str, most: int, parts: int = 4) -> list[int]:
+    """The ids of the `most` chunks that fit a question and the simpler ones, at most `parts`, that it is made of.
+
+    They take turns, the question itself first.
+    """
+    asked = [question.text, *sub_questions(services, question, parts)]
     ranked = [find_chunks(services.shelf, Question(text), index, most) for text in dict.fromkeys(asked)]
     return take_turns(ranked, most)

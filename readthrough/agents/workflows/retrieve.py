@@ -17,6 +17,7 @@ from langgraph.runtime import Runtime  # langgraph reads the annotations of bran
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import Reply, answer_from, passages_material, reply_tokens
 from readthrough.agents.reading.finding import find_chunks, weigh
+from readthrough.agents.reading.kinds import SUB_QUESTION_TOKENS, find_for_parts
 from readthrough.agents.reading.looking import look, where
 from readthrough.agents.reading.passages import as_data, in_reading_order, unwrap, within_budget
 from readthrough.agents.reading.pointers import Sentence, point, sentences
@@ -63,6 +64,7 @@ class Retrieve(Workflow):
         k: how many chunks the index is asked for.
         passage_tokens: the most tokens of passages that the model reads at once.
         choice_tokens: the same for a multiple-choice question, where each option has passages of its own.
+        parts: into how many simpler questions the model may take the question apart, to search for each; 0 for none.
         rerank: a reranker that orders the first `weigh` chunks anew before anything is read; None for none.
         neighbours: how many chunks before and after the best ones are read with them.
         parent_words: the most words of a section that is read whole with a chunk of it; 0 for none.
@@ -81,6 +83,7 @@ class Retrieve(Workflow):
     k: int = 40
     passage_tokens: int = 700
     choice_tokens: int = 1400
+    parts: int = 0
     rerank: Spec | None = field(default=None, hash=False)
     neighbours: int = 0
     parent_words: int = 0
@@ -95,6 +98,8 @@ class Retrieve(Workflow):
     def __post_init__(self) -> None:
         if not 0 <= self.sameness <= 1:
             raise ValueError(f"sameness must be from 0 to 1, got {self.sameness}")
+        if self.parts < 0:
+            raise ValueError(f"parts must not be negative, got {self.parts}")
         if self.rerank is not None:
             self._reranker()
 
@@ -146,8 +151,8 @@ class Retrieve(Workflow):
         return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=reply_tokens(question))
 
     def estimate(self, question: Question, services: Services) -> Cost:
-        """A look, and an answer; for a question that wants a quote, every candidate once; before it, the reranker."""
-        return self._reranking(question, services) + self._answering(question, services)
+        """What finding takes, a look, and an answer; for a question that wants a quote, every candidate once."""
+        return self._finding(question, services) + self._answering(question, services)
 
     def _answering(self, question: Question, services: Services) -> Cost:
         asked = sum(services.model.count_tokens([question.text, *(question.choices or ())])) + _FRAME_TOKENS
@@ -168,11 +173,15 @@ class Retrieve(Workflow):
 
     def _find(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
-        found = find_chunks(services.shelf, Question.of(state), self.index, self.k)
+        question = Question.of(state)
+        if self.parts and question.choices is None:
+            found = find_for_parts(services, question, self.index, self.k, self.parts)
+        else:
+            found = find_chunks(services.shelf, question, self.index, self.k)
         if self.rerank is not None:
             texts = self._texts(services, found)
-            question = without_instruction(state["question"])
-            found = [found[place] for place in rerank(self._reranker(), services, question, texts, self._reranked)]
+            asked = without_instruction(question.text)
+            found = [found[place] for place in rerank(self._reranker(), services, asked, texts, self._reranked)]
         services.emit(Event("find", len(found), len(found), "passages"))
         return {"candidates": found, "weighed": {}}
 
@@ -267,12 +276,16 @@ class Retrieve(Workflow):
         """The texts of chunks as they may stand in a prompt."""
         return [as_data(unwrap(chunk.text)) for chunk in services.shelf.get(chunks)]
 
-    def _reranking(self, question: Question, services: Services) -> Cost:
-        """What the reranker takes, were the first chunks those that are found."""
-        if self.rerank is None:
-            return Cost()
-        texts = self._texts(services, services.shelf.chunk_ids()[: self.weigh])
-        return self._reranker().cost(services, question.text, texts)
+    def _finding(self, question: Question, services: Services) -> Cost:
+        """What taking the question apart and reranking take, were the first chunks those that are found."""
+        cost = Cost()
+        if self.parts and question.choices is None:
+            asked = services.count_tokens([question.text])[0] + _FRAME_TOKENS
+            cost += Cost(1, asked, self.parts * SUB_QUESTION_TOKENS // 2)
+        if self.rerank is not None:
+            texts = self._texts(services, services.shelf.chunk_ids()[: self.weigh])
+            cost += self._reranker().cost(services, question.text, texts)
+        return cost
 
     def _budget(self, services: Services, question: Question) -> int:
         """Tokens of passages: the option, less where the model's window leaves less beside question and answer."""

@@ -44,8 +44,11 @@ class Bridge:
 class HopsIndex:
     """Hybrid search, and on from the names in what it finds: for questions that need several passages."""
 
-    def __init__(self, corpus: Corpus, *, hops: int = 2, seeds: int = 5) -> None:
-        """`hops` further searches at most, each on from the `seeds` best of the last."""
+    def __init__(self, corpus: Corpus, *, hops: int = 1, seeds: int = 5) -> None:
+        """`hops` further searches at most, each on from the `seeds` best of the last.
+
+        A second hop finds a little more among the first five of questions about several things, and less of others.
+        """
         if hops < 1 or seeds < 1:
             raise ValueError("hops and seeds must be at least 1")
         self._corpus = corpus

@@ -10,6 +10,7 @@ from readthrough.agents.workflows.retrieve import Retrieve
 from readthrough.errors import ConfigError, UnknownNameError
 from readthrough.memory.library import Library
 from readthrough.memory.runs import RunLog
+from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.retrieval.widening import ends_first
 from readthrough.spec import build
@@ -107,3 +108,19 @@ def test_options_that_are_none(tmp_path: Path) -> None:
         build("workflows", {"retrieve": {"sameness": 2}})
     with pytest.raises(UnknownNameError, match="reranker"):
         build("workflows", {"retrieve": {"rerank": "likelyhood"}})
+
+
+def test_parts_of_a_question_are_searched_for(tmp_path: Path) -> None:
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
+    vague = Question("Storm harbour window winter ledger?")
+
+    def says(request: Request) -> str:
+        return QUESTION if "simpler questions" in request.messages[-1].content else says_what_it_reads(request)
+
+    wanted = {"index": "bm25", "passage_tokens": 120, "second_look": False, "abstain_below": 0.0}
+    plain, _, _ = run(Retrieve(**wanted), shelf, vague, ScriptedModel(replies=says))
+    parts, _, _ = run(Retrieve(parts=3, **wanted), shelf, vague, ScriptedModel(replies=says))
+    assert "Ann Weller" in parts.answer and "Ann Weller" not in plain.answer
+    services = Services(model=ScriptedModel(), shelf=shelf, runs=RunLog())
+    costs = [made.estimate(vague, services) for made in (Retrieve(parts=3, **wanted), Retrieve(**wanted))]
+    assert costs[0].calls == costs[1].calls + 1 and costs[0].completion_tokens > costs[1].completion_tokens
