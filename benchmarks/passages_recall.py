@@ -32,7 +32,7 @@ from readthrough.models.base import ModelBackend
 from readthrough.retrieval.reranking import Budget, rerank
 from readthrough.spec import build
 
-INDEXES = ("bm25", "vectors", "hybrid", "hops")
+INDEXES = ("bm25", "bm25-feedback", "vectors", "hybrid", "hops")
 FILES = {
     "musique": "musique_folder.jsonl",
     "loogle": "loogle_wiki.jsonl",
@@ -101,7 +101,7 @@ def measure(asked: Sequence[Asked], ranker: Ranker) -> dict[str, float | None]:
             f"recall_at_{k}": mean([recall(e.places, c[:k]) for e, c in zip(asked, ranked, strict=True)])
             for k in (5, 10)
         },
-        "ndcg_at_10": mean([ndcg(each.places, chunks[:10]) for each, chunks in zip(asked, ranked, strict=True)]),
+        "ndcg_at_10": mean([ndcg(each.places, chunks) for each, chunks in zip(asked, ranked, strict=True)]),
         "all_found_at_10": mean([float(recall(each.places, chunks[:10]) == 1.0) for each, chunks in several]),
         "processor_seconds": round(seconds, 3),
     }
@@ -112,14 +112,14 @@ def recall(places: Sequence[frozenset[int]], chunks: Sequence[int]) -> float:
     return sum(not place.isdisjoint(chunks) for place in places) / len(places)
 
 
-def ndcg(places: Sequence[frozenset[int]], chunks: Sequence[int]) -> float:
-    """Normalised discounted cumulative gain: a chunk gains 1 where it holds a place that none before it held."""
+def ndcg(places: Sequence[frozenset[int]], chunks: Sequence[int], k: int = 10) -> float:
+    """Normalised discounted cumulative gain at `k`: a chunk gains 1 where it holds a place that none before it held."""
     left, gain = list(places), 0.0
-    for rank, chunk in enumerate(chunks, start=1):
+    for rank, chunk in enumerate(chunks[:k], start=1):
         rest = [place for place in left if chunk not in place]
         gain += (len(rest) < len(left)) / math.log2(rank + 1)
         left = rest
-    return gain / sum(1 / math.log2(rank + 1) for rank in range(1, min(len(places), len(chunks)) + 1))
+    return gain / sum(1 / math.log2(rank + 1) for rank in range(1, min(len(places), k) + 1))
 
 
 def searched(index: str) -> Ranker:

@@ -38,13 +38,11 @@ KINDS: Mapping[str, str] = MappingProxyType(
 )
 """The kinds by name, each with the order that a question of its kind would be written to."""
 
-WHICH_KIND = Prompt(
-    """Question: {question}
+WHICH_KIND = """Question: {question}
 
-Which of these is the question most like what you would write for?
+Here are orders to write a question. Which of them was this question written to?
 {kinds}
 Answer with the number."""
-)
 
 SUB_QUESTIONS = Prompt(
     """Question: {question}

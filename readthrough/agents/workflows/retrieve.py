@@ -103,6 +103,10 @@ class Retrieve(Workflow):
         if self.rerank is not None:
             self._reranker()
 
+    def sources(self) -> tuple[str, ...]:
+        """This module, and that of the sub-questions."""
+        return (*super().sources(), find_for_parts.__module__)
+
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: find, read (look and decide), weigh (deeper, once), answer or quote or abstain."""
         from langgraph.graph import END, START, StateGraph
