@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from readthrough.models.base import Attention, Capability, Choice, Likelihood, Request
+    from readthrough.models.base import Attention, Choice, Likelihood, Request
     from readthrough.types import Chunk, Cost
 
 
@@ -77,11 +77,6 @@ class Corpus(Protocol):
 
 class Judge(Protocol):
     """The model that rerankers ask: a `ModelBackend`, or a workflow's `Services`, which count what it takes."""
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What the model can do."""
-        ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """See `ModelBackend.count_tokens`."""

@@ -15,7 +15,7 @@ from readthrough.agents.runs.streaming import listeners, spoken, tell
 from readthrough.config import Spec
 from readthrough.errors import BudgetError, UsageError
 from readthrough.memory.runs import RunLog, Step, text_hash
-from readthrough.models.base import Attention, Capability, Choice, Completion, Likelihood, ModelBackend, Request
+from readthrough.models.base import Attention, Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.types import Chunk, Event, Usage
 
 if TYPE_CHECKING:
@@ -70,11 +70,6 @@ class Services:
     def usage(self) -> Usage:
         """What the run has taken since it was started or resumed."""
         return self.budget.spent
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What the model can do."""
-        return self.model.capabilities
 
     def emit(self, event: Event) -> None:
         """Tell whoever listens how far the run is, the graph's custom stream too."""

@@ -10,7 +10,7 @@ settings lost a sixth of the recall on questions about two things (docs/log.md).
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -51,7 +51,7 @@ class FeedbackIndex:
     ) -> dict[str, float]:
         """The terms of a query and of what it found, with their weights, which sum to 1."""
         asked = _shares(Counter(self._analyzer.terms(query, analysis)))
-        told: Counter[str] = Counter()
+        told: dict[str, float] = defaultdict(float)
         for chunk, (_, score) in zip(self._corpus.get([chunk for chunk, _ in found]), found, strict=True):
             for term, share in _shares(Counter(self._analyzer.terms(chunk.text, analysis))).items():
                 told[term] += score * share
