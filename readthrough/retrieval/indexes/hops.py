@@ -61,7 +61,7 @@ class HopsIndex:
 
         Where nothing that is found names anything more, these are the chunks of the hybrid index.
         """
-        ranked = [[chunk for chunk, _ in self._first.search(query, k, among)]]
+        ranked = [[chunk for chunk, _ in self._first.search(query, max(k, self._seeds), among)]]
         chunk_ids = self._corpus.chunk_array(among)
         for _ in range(self._hops):
             found = self.hop(query, ranked[-1][: self._seeds], chunk_ids)

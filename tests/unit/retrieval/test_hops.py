@@ -44,6 +44,12 @@ def test_a_name_in_what_is_found_leads_to_what_shares_no_word_with_the_question(
     assert "tilda" in found(shelf, HopsIndex(shelf, hops=1), 4)
 
 
+def test_how_many_are_asked_for_does_not_change_which_are_best(shelf: Shelf) -> None:
+    index = HopsIndex(shelf)
+    every = index.search(QUESTION, 50)
+    assert all(index.search(QUESTION, k) == every[:k] for k in range(1, 8))
+
+
 def test_the_second_hop_goes_on_from_the_first(shelf: Shelf) -> None:
     chunk_ids = shelf.chunk_array()
     first = HopsIndex(shelf).hop(QUESTION, [_chunk(shelf, "picture")], chunk_ids)
