@@ -35,6 +35,15 @@ PARTS: dict[str, dict[str, str]] = {
         "bm25": "readthrough.retrieval.indexes.bm25:BM25Index",
         "vectors": "readthrough.retrieval.indexes.vectors:VectorIndex",
         "hybrid": "readthrough.retrieval.indexes.hybrid:HybridIndex",
+        "bm25-feedback": "readthrough.retrieval.indexes.feedback:FeedbackIndex",
+        "hops": "readthrough.retrieval.indexes.hops:HopsIndex",
+    },
+    "rerankers": {
+        "likelihood": "readthrough.retrieval.rerankers.likelihood:LikelihoodReranker",
+        "pointwise": "readthrough.retrieval.rerankers.choices:PointwiseReranker",
+        "listwise": "readthrough.retrieval.rerankers.choices:ListwiseReranker",
+        "attention": "readthrough.retrieval.rerankers.attention:AttentionReranker",
+        "cross-encoder": "readthrough.retrieval.rerankers.cross_encoder:CrossEncoderReranker",
     },
     "models": {
         "local": "readthrough.models.local.backend:LocalModel",

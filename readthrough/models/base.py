@@ -15,7 +15,7 @@ from readthrough.errors import ModelError
 from readthrough.types import Usage
 
 Role = Literal["system", "user", "assistant"]
-Capability = Literal["logits", "schema", "stream"]
+Capability = Literal["logits", "attention", "schema", "stream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,15 @@ class Likelihood:
         return self.logprob / max(1, self.tokens)
 
 
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """How much attention a question pays to each of some texts in its prompt: shares, and how many tokens each has."""
+
+    shares: tuple[float, ...]
+    tokens: tuple[int, ...]
+    usage: Usage = field(default_factory=Usage)
+
+
 class ModelBackend(ABC):
     """A language model behind one interface; `name` as the user named it."""
 
@@ -146,6 +155,13 @@ class ModelBackend(ABC):
     def likelihood(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[Likelihood]:
         """log p(continuation | prompt) for each pair. Only with the capability `logits`."""
         raise ModelError(f"{self.name} gives no logits", hint="ask `capabilities` before `likelihood`")
+
+    def attention_mass(self, request: Request, texts: Sequence[str], asked: str) -> Attention:
+        """How much attention the tokens of `asked` pay to each of `texts`, which stand in the request before it.
+
+        Only with the capability `attention`. Each share is the mean over those tokens, heads and layers.
+        """
+        raise ModelError(f"{self.name} does not show its attention", hint="ask `capabilities` before `attention_mass`")
 
     def close(self) -> None:  # noqa: B027  most backends hold nothing
         """Give back what the backend holds. Calling it twice is fine."""

@@ -1,4 +1,4 @@
-"""The extension points of `retrieval`: an Embedder makes vectors, an Index finds chunks.
+"""The extension points of `retrieval`: an Embedder makes vectors, an Index finds chunks, a Reranker orders them.
 
 An index works on chunk ids (the rows of the library) and never on text it does not need. `among` restricts a
 search to the chunks of one question's documents; scores then depend on those chunks alone, not on what else
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import sqlite3
 
     import numpy as np
+
+    from readthrough.models.base import Attention, Choice, Likelihood, Request
+    from readthrough.types import Chunk, Cost
 
 
 @runtime_checkable
@@ -59,6 +62,50 @@ class Corpus(Protocol):
         """The chunk ids of the documents `among` (None: of all), ascending, int64."""
         ...
 
+    def get(self, chunk_ids: Sequence[int]) -> list[Chunk]:
+        """The chunks with their texts, in the order given."""
+        ...
+
+    def vectors(self, chunk_ids: Sequence[int]) -> np.ndarray:
+        """The unit vectors `[len(chunk_ids), dimensions]` of chunks, float32."""
+        ...
+
     def nearest(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
         """The `k` of `chunk_ids` nearest to a unit `vector` `[dimensions]` by cosine, best first."""
+        ...
+
+
+class Judge(Protocol):
+    """The model that rerankers ask: a `ModelBackend`, or a workflow's `Services`, which count what it takes."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See `ModelBackend.count_tokens`."""
+        ...
+
+    def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
+        """See `ModelBackend.choose`."""
+        ...
+
+    def likelihood(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[Likelihood]:
+        """See `ModelBackend.likelihood`."""
+        ...
+
+    def attention_mass(self, request: Request, texts: Sequence[str], asked: str) -> Attention:
+        """See `ModelBackend.attention_mass`."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Says how well texts fit a query. A frozen dataclass; its fields are its options."""
+
+    def score(self, judge: Judge, query: str, texts: Sequence[str]) -> list[float]:
+        """A score a text, in their order; higher fits better, and only scores of one call compare.
+
+        The texts stand in prompts as they are: those of documents are cleaned of what looks like a prompt's marks.
+        """
+        ...
+
+    def cost(self, judge: Judge, query: str, texts: Sequence[str]) -> Cost:
+        """What `score` asks of the model, before it is asked."""
         ...

@@ -26,7 +26,7 @@ def key_elements(sentences: Sequence[str]) -> list[tuple[str, ...]]:
     A name is a run of words that the text mostly writes with a capital (in German that is every noun). Elements join
     sentences, so those that no other sentence has are taken only where there are too few.
     """
-    cases = Counter((word.casefold(), word[0].isupper()) for text in sentences for word in _WORD.findall(text))
+    cases = _cases(sentences)
     named = [_names(text, cases) for text in sentences]
     other = [_terms(prepare(text), cases) for text in sentences]
     uses = Counter(element for lists in (named, other) for elements in lists for element in elements)
@@ -39,6 +39,16 @@ def key_elements(sentences: Sequence[str]) -> list[tuple[str, ...]]:
         alone = [element for element in every if uses[element] == 1]
         chosen.append(tuple((joining + alone[: max(0, _LEAST - len(joining))])[:_MOST]))
     return chosen
+
+
+def names(sentences: Sequence[str]) -> list[list[str]]:
+    """The names in each of the sentences of a text, each once, in order; a longer one is followed by its words."""
+    cases = _cases(sentences)
+    return [_names(text, cases) for text in sentences]
+
+
+def _cases(sentences: Sequence[str]) -> Cases:
+    return Counter((word.casefold(), word[0].isupper()) for text in sentences for word in _WORD.findall(text))
 
 
 def _names(text: str, cases: Cases) -> list[str]:

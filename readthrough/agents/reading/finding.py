@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from readthrough.agents.base import Question
 from readthrough.agents.reading.passages import as_data, unwrap
 from readthrough.agents.reading.queries import named_spans, search_queries
 from readthrough.agents.runs.services import Services
-from readthrough.models.base import Request
-from readthrough.retrieval.indexes.hybrid import fuse
+from readthrough.retrieval.indexes.hybrid import fuse, take_turns
+from readthrough.retrieval.rerankers.likelihood import raised
 from readthrough.types import Event
 
 if TYPE_CHECKING:
     from readthrough.memory.shelf import Shelf
-
-QUESTION_ABOUT = "{text}\n\nWrite a question about this text."
-QUESTION_ALONE = "Write a question."
 
 _MANY_DOCUMENTS = 50
 
@@ -44,12 +40,6 @@ def find_chunks(shelf: Shelf, question: Question, index: str, most: int) -> list
     return take_turns([find(Question(f"{question.text} {choice}")) for choice in question.choices], most)
 
 
-def take_turns(ranked: Sequence[Sequence[int]], most: int) -> list[int]:
-    """The first `most` chunks of several rankings, each once: the best of every ranking, then the second best, ..."""
-    turns = [chunk for place in zip_longest(*ranked) for chunk in place if chunk is not None]
-    return list(dict.fromkeys(turns))[:most]
-
-
 def _named_chunks(shelf: Shelf, question: str) -> set[int] | None:
     """The chunks of the sections that the question names in quotes, None where it names none."""
     if len(shelf.documents) > _MANY_DOCUMENTS:
@@ -68,13 +58,3 @@ def weigh(services: Services, question: str, chunks: Sequence[int]) -> dict[int,
     weights = raised(services, question, texts)
     services.emit(Event("weigh", len(chunks), len(chunks), "passages"))
     return dict(zip(chunks, weights, strict=True))
-
-
-def raised(services: Services, question: str, texts: Sequence[str]) -> list[float]:
-    """How much each text raises the question: mean log p(question | text) less mean log p(question).
-
-    Zero means that the text says nothing about the question. Needs a model with logits.
-    """
-    prompts = [QUESTION_ALONE, *(QUESTION_ABOUT.format(text=text) for text in texts)]
-    alone, *given = services.likelihood([Request.user(prompt) for prompt in prompts], [question] * len(prompts))
-    return [score.mean - alone.mean for score in given]

@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 
-from readthrough.agents.reading.finding import QUESTION_ABOUT, QUESTION_ALONE, raised, weigh
+from readthrough.agents.reading.finding import weigh
 from readthrough.agents.reading.passages import as_data, section_text, unwrap
 from readthrough.agents.runs.services import Services
 from readthrough.errors import UsageError
 from readthrough.models.base import Request
+from readthrough.retrieval.rerankers.likelihood import QUESTION_ABOUT, QUESTION_ALONE, raised
 from readthrough.types import Chunk, Cost
 
 MATTERS = """{text}

@@ -16,13 +16,13 @@ from typing import Any
 from readthrough.agents.base import Question, Workflow
 from readthrough.agents.reading.answering import ANSWER_TOKENS, PASSAGES, passages_material
 from readthrough.agents.reading.concluding import Span, answer_cost, answer_if_stated, to_spans
-from readthrough.agents.reading.finding import find_chunks, take_turns
+from readthrough.agents.reading.finding import find_chunks
 from readthrough.agents.reading.looking import look
 from readthrough.agents.reading.passages import as_data, in_reading_order, within_budget
 from readthrough.agents.reading.pointers import sentences
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
 from readthrough.agents.runs.services import Services
-from readthrough.retrieval.indexes.hybrid import fuse
+from readthrough.retrieval.indexes.hybrid import fuse, take_turns
 from readthrough.types import Cost
 
 WITH_NOTES = Prompt(

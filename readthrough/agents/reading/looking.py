@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from readthrough.agents.base import Question
-from readthrough.agents.reading.finding import raised
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Choice, Request
 from readthrough.models.weights import ALIASES
+from readthrough.retrieval.rerankers.likelihood import raised
 
 IS_STATED = """{material}
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from readthrough.agents.reading.finding import QUESTION_ABOUT
 from readthrough.agents.reading.looking import log_odds
 from readthrough.agents.reading.passages import as_data, unwrap
 from readthrough.agents.reading.pointers import Sentence, sentences
@@ -20,6 +19,7 @@ from readthrough.agents.reading.queries import quoted_phrases, without_instructi
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.retrieval.embedding import embed_texts
+from readthrough.retrieval.rerankers.likelihood import QUESTION_ABOUT
 from readthrough.types import Chunk
 
 ANSWERS = """{text}

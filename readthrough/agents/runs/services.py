@@ -15,7 +15,7 @@ from readthrough.agents.runs.streaming import listeners, spoken, tell
 from readthrough.config import Spec
 from readthrough.errors import BudgetError, UsageError
 from readthrough.memory.runs import RunLog, Step, text_hash
-from readthrough.models.base import Choice, Completion, Likelihood, ModelBackend, Request
+from readthrough.models.base import Attention, Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.types import Chunk, Event, Usage
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from readthrough.memory.shelf import Shelf
 
-Counted = TypeVar("Counted", Completion, Choice, Likelihood)
+Counted = TypeVar("Counted", Completion, Choice, Likelihood, Attention)
 
 
 @dataclass
@@ -95,6 +95,14 @@ class Services:
     def likelihood(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[Likelihood]:
         """`ModelBackend.likelihood`, counted and within the budget."""
         return self._call(requests, lambda: self.model.likelihood(requests, continuations))
+
+    def attention_mass(self, request: Request, texts: Sequence[str], asked: str) -> Attention:
+        """`ModelBackend.attention_mass`, counted and within the budget."""
+        return self._call([request], lambda: [self.model.attention_mass(request, texts, asked)])[0]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """`ModelBackend.count_tokens`."""
+        return self.model.count_tokens(texts)
 
     def write(self, request: Request) -> Completion:
         """Complete the request whose text the user reads: streamed where somebody listens.

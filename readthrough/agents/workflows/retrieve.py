@@ -9,21 +9,27 @@ Differs from the paper: the question's own likelihood is taken off, so that one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 from langgraph.runtime import Runtime  # langgraph reads the annotations of branches
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import Reply, answer_from, passages_material, reply_tokens
 from readthrough.agents.reading.finding import find_chunks, weigh
+from readthrough.agents.reading.kinds import SUB_QUESTION_TOKENS, find_for_parts
 from readthrough.agents.reading.looking import look, where
-from readthrough.agents.reading.passages import in_reading_order, unwrap, within_budget
+from readthrough.agents.reading.passages import as_data, in_reading_order, unwrap, within_budget
 from readthrough.agents.reading.pointers import Sentence, point, sentences
 from readthrough.agents.reading.queries import wants_quote, without_instruction
 from readthrough.agents.reading.quoting import best_sentences
 from readthrough.agents.runs.services import Services
+from readthrough.config import Spec
 from readthrough.errors import PromptTooLongError
+from readthrough.retrieval.base import Reranker
+from readthrough.retrieval.reranking import Budget, rerank
+from readthrough.retrieval.widening import distinct, ends_first, fill, widened
+from readthrough.spec import build
 from readthrough.types import Answer, Chunk, Cost, Event, Evidence
 
 if TYPE_CHECKING:
@@ -58,7 +64,12 @@ class Retrieve(Workflow):
         k: how many chunks the index is asked for.
         passage_tokens: the most tokens of passages that the model reads at once.
         choice_tokens: the same for a multiple-choice question, where each option has passages of its own.
+        parts: into how many simpler questions the model may take the question apart, to search for each; 0 for none.
+        rerank: a reranker that orders the first `weigh` chunks anew before anything is read; None for none.
         neighbours: how many chunks before and after the best ones are read with them.
+        parent_words: the most words of a section that is read whole with a chunk of it; 0 for none.
+        sameness: how much it counts against a passage that it says what another says; 0 takes the best in any case.
+        order: passages stand in reading order, or the best at both `ends` and the least in the middle.
         weigh: how many candidates are weighed by query likelihood, to quote from or for a second look.
         second_look: whether passages that do not say are followed by a look at the ones that weigh most.
         abstain_below: the probability that the passages state the answer, below which the answer is refused.
@@ -72,12 +83,29 @@ class Retrieve(Workflow):
     k: int = 40
     passage_tokens: int = 700
     choice_tokens: int = 1400
+    parts: int = 0
+    rerank: Spec | None = field(default=None, hash=False)
     neighbours: int = 0
+    parent_words: int = 0
+    sameness: float = 0.0
+    order: Literal["reading", "ends"] = "reading"
     weigh: int = 24
     second_look: bool = True
     abstain_below: float = 0.5
     quotes: int = 3
     quote_passages: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sameness <= 1:
+            raise ValueError(f"sameness must be from 0 to 1, got {self.sameness}")
+        if self.parts < 0:
+            raise ValueError(f"parts must not be negative, got {self.parts}")
+        if self.rerank is not None:
+            self._reranker()
+
+    def sources(self) -> tuple[str, ...]:
+        """This module, and that of the sub-questions."""
+        return (*super().sources(), find_for_parts.__module__)
 
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: find, read (look and decide), weigh (deeper, once), answer or quote or abstain."""
@@ -127,7 +155,10 @@ class Retrieve(Workflow):
         return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=reply_tokens(question))
 
     def estimate(self, question: Question, services: Services) -> Cost:
-        """A look, and an answer; for a question that wants a quote, every candidate once."""
+        """What finding takes, a look, and an answer; for a question that wants a quote, every candidate once."""
+        return self._finding(question, services) + self._answering(question, services)
+
+    def _answering(self, question: Question, services: Services) -> Cost:
         asked = sum(services.model.count_tokens([question.text, *(question.choices or ())])) + _FRAME_TOKENS
         tokens = services.shelf.count_tokens(services.model)
         if self._quotes(question.to_state(), services):
@@ -146,7 +177,15 @@ class Retrieve(Workflow):
 
     def _find(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
-        found = find_chunks(services.shelf, Question.of(state), self.index, self.k)
+        question = Question.of(state)
+        if self.parts and question.choices is None:
+            found = find_for_parts(services, question, self.index, self.k, self.parts)
+        else:
+            found = find_chunks(services.shelf, question, self.index, self.k)
+        if self.rerank is not None:
+            texts = self._texts(services, found)
+            asked = without_instruction(question.text)
+            found = [found[place] for place in rerank(self._reranker(), services, asked, texts, self._reranked)]
         services.emit(Event("find", len(found), len(found), "passages"))
         return {"candidates": found, "weighed": {}}
 
@@ -212,19 +251,45 @@ class Retrieve(Workflow):
 
     def _passages(self, services: Services, ranked: Sequence[int], question: Question) -> list[Chunk]:
         """The best chunks with their neighbours, as many as the budget holds, in reading order."""
-        shelf = services.shelf
-        widened = (
-            [chunk.id for best in ranked for chunk in shelf.neighbours(best, self.neighbours, self.neighbours)]
-            if self.neighbours
-            else list(ranked)
-        )
-        kept = within_budget(widened, shelf.count_tokens(services.model), self._budget(services, question))
+        shelf, budget = services.shelf, self._budget(services, question)
+        tokens = shelf.count_tokens(services.model)
+        ids = widened(shelf, ranked, self.neighbours, self.parent_words)
+        if self.sameness:
+            ids = [ids[place] for place in distinct([chunk.text for chunk in shelf.get(ids)])]
+            kept = fill(ids, tokens, shelf.vectors(ids), budget, self.sameness)
+        else:
+            kept = within_budget(ids, tokens, budget)
         if not kept:
             raise PromptTooLongError(
-                f"no passage fits {self._budget(services, question)} tokens",
+                f"no passage fits {budget} tokens",
                 hint="raise passage_tokens, or index smaller chunks",
             )
+        if self.order == "ends":
+            return shelf.get(ends_first(kept))
         return in_reading_order(shelf.get(kept), [entry.id for entry in shelf.documents])
+
+    def _reranker(self) -> Reranker:
+        made: Reranker = build("rerankers", self.rerank)
+        return made
+
+    @property
+    def _reranked(self) -> Budget:
+        return Budget(candidates=self.weigh)
+
+    def _texts(self, services: Services, chunks: Sequence[int]) -> list[str]:
+        """The texts of chunks as they may stand in a prompt."""
+        return [as_data(unwrap(chunk.text)) for chunk in services.shelf.get(chunks)]
+
+    def _finding(self, question: Question, services: Services) -> Cost:
+        """What taking the question apart and reranking take, were the first chunks those that are found."""
+        cost = Cost()
+        if self.parts and question.choices is None:
+            asked = services.count_tokens([question.text])[0] + _FRAME_TOKENS
+            cost += Cost(1, asked, self.parts * SUB_QUESTION_TOKENS // 2)
+        if self.rerank is not None:
+            texts = self._texts(services, services.shelf.chunk_ids()[: self.weigh])
+            cost += self._reranker().cost(services, question.text, texts)
+        return cost
 
     def _budget(self, services: Services, question: Question) -> int:
         """Tokens of passages: the option, less where the model's window leaves less beside question and answer."""

@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import PASSAGES, Reply, answer_from
 from readthrough.agents.reading.concluding import Span, answer_cost, cut_all, from_spans, to_spans
-from readthrough.agents.reading.finding import find_chunks, raised, take_turns
+from readthrough.agents.reading.finding import find_chunks
 from readthrough.agents.reading.looking import look
 from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, unwrap
 from readthrough.agents.reading.pointers import Sentence, point, sentences, words
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
+from readthrough.retrieval.indexes.hybrid import take_turns
+from readthrough.retrieval.rerankers.likelihood import raised
 from readthrough.types import Answer, Chunk, Cost, Event
 
 if TYPE_CHECKING:

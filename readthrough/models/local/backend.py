@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from readthrough.compression.plan import DENSE, Plan
 from readthrough.compression.prompt.base import TokenizedText
 from readthrough.errors import ConfigError, ModelError, PromptTooLongError, UsageError
-from readthrough.models.base import Capability, Choice, Completion, Likelihood, ModelBackend, Request
+from readthrough.models.base import Attention, Capability, Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.models.local.cache import bytes_held
 from readthrough.models.local.drafts import Lookup
 from readthrough.models.local.engine import Engine
@@ -24,6 +24,7 @@ from readthrough.models.local.generation import Limits, Reply, Writer
 from readthrough.models.local.grammar import SchemaGrammar, grammar_tokenizer
 from readthrough.models.local.jobs import Job
 from readthrough.models.local.loading import Loaded, load
+from readthrough.models.local.noticing import notice
 from readthrough.models.local.prompts import Prompts, Spans, Tokens
 from readthrough.models.local.quantised import draft_rows
 from readthrough.models.local.scoring import Logprobs, Question, score, score_tokens
@@ -114,6 +115,8 @@ class LocalModel(ModelBackend):
         self._check_plan(loaded)
         self.tokenizer_id = self.name
         self.capabilities: frozenset[Capability] = frozenset({"logits", "schema", "stream"})
+        if self.plan_name == DENSE:
+            self.capabilities |= {"attention"}
         self._loaded = loaded
         self._lock = threading.RLock()
         self._prompts = Prompts(loaded.tokenizer)
@@ -183,6 +186,32 @@ class LocalModel(ModelBackend):
             raise UsageError(f"{len(requests)} requests but {len(continuations)} continuations")
         found = self._score([(request, [text]) for request, text in zip(requests, continuations, strict=True)])
         return [Likelihood(question.logprobs[0], len(question.continuations[0]), usage) for question, usage in found]
+
+    def attention_mass(self, request: Request, texts: Sequence[str], asked: str) -> Attention:
+        """How much attention the tokens of `asked` pay to each of `texts`, which stand in the request before it.
+
+        Each share is the sum over the text's tokens, the mean over those of `asked`, heads and layers. What stands
+        before `asked` is computed once for all that is asked about the same texts.
+
+        Raises:
+            UsageError: a text, or `asked` behind the last of them, is not in the messages in that order.
+            PromptTooLongError: the prompt does not fit the window.
+            ModelError: a plan decides what is attended to, or the model's attention cannot be watched.
+        """
+        if "attention" not in self.capabilities:
+            raise ModelError(
+                f"with the plan {self.plan_name} attention is not shown", hint="use the plan 'dense' for it"
+            )
+        if not texts:
+            return Attention((), ())
+        started = time.perf_counter()
+        with self._lock, torch.inference_mode():
+            tokens, _, spans = self._prompts.pieced(replace(request, reused=(*texts, asked)), [])
+            self._check_length(tokens, 0)
+            found = notice(self._engine, tokens, spans)
+        seconds = time.perf_counter() - started
+        usage = Usage(spans[-1][1], found.cached_tokens, 0, 1, seconds)
+        return Attention(found.shares, found.tokens, usage)
 
     def prefill(self, request: Request) -> Prefilled:
         """Read a request's prompt now, so that this request and others that begin like it need not read it later.

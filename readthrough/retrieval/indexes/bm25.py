@@ -16,12 +16,13 @@ the words that over half of it holds are left out.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from readthrough.retrieval.analysis import TOKENIZERS, Analyzer
+from readthrough.retrieval.analysis import TOKENIZERS, Analyzer, prepare
 from readthrough.retrieval.base import Corpus
 
 LARGE_SET_CHUNKS = 300
@@ -41,14 +42,21 @@ class BM25Index:
         chunk_ids = self._corpus.chunk_array(among)
         if not len(chunk_ids):
             return []
+        words = self._telling(self._analyzer.terms(query, "words"), chunk_ids)
+        terms = {analysis: self._analyzer.terms(query, analysis) for analysis in TOKENIZERS}
+        weights = {analysis: Counter(found[place] for place in words) for analysis, found in terms.items()}
+        return self.search_terms(weights, k, chunk_ids)
+
+    def search_terms(
+        self, weights: Mapping[str, Mapping[str, float]], k: int, chunk_ids: np.ndarray
+    ) -> list[tuple[int, float]]:
+        """The `k` best of `chunk_ids` (ascending) for the terms of each analysis by their weights."""
         lengths = self._lengths(chunk_ids)
         norms = self._k1 * (1 - self._b + self._b * lengths / max(float(lengths.mean()), 1.0))
         scores = np.zeros(len(chunk_ids))
-        words = self._telling(self._analyzer.terms(query, "words"), chunk_ids)
-        for analysis in TOKENIZERS:
-            terms = self._analyzer.terms(query, analysis)
-            for term, weight in Counter(terms[place] for place in words).items():
-                rows, frequencies = self._postings(analysis, term, chunk_ids)
+        for analysis, terms in weights.items():
+            for term, weight in terms.items():
+                rows, frequencies = self.postings(analysis, term, chunk_ids)
                 if len(rows):
                     idf = np.log1p((len(chunk_ids) - len(rows) + 0.5) / (len(rows) + 0.5))
                     scores[rows] += weight * idf * frequencies / (frequencies + norms[rows])
@@ -62,12 +70,7 @@ class BM25Index:
         """
         if len(chunk_ids) < LARGE_SET_CHUNKS:
             return list(range(len(words)))
-        common: dict[str, bool] = {}
-        select = "SELECT rowid FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
-        for word in set(words):
-            span = (f'"{word}"', int(chunk_ids[0]), int(chunk_ids[-1]))
-            found = np.array(self._corpus.connection().execute(select, span).fetchall(), dtype=np.int64).reshape(-1)
-            common[word] = np.isin(found, chunk_ids, assume_unique=True).sum() > len(chunk_ids) / 2
+        common = {word: len(holding(self._corpus, word, chunk_ids)) > len(chunk_ids) / 2 for word in set(words)}
         telling = [place for place, word in enumerate(words) if not common[word]]
         return telling or list(range(len(words)))
 
@@ -79,8 +82,8 @@ class BM25Index:
         lengths: np.ndarray = found[np.searchsorted(found[:, 0], chunk_ids), 1].astype(np.float64)
         return lengths
 
-    def _postings(self, analysis: str, term: str, chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where in `chunk_ids` the term stands, and how often in each."""
+    def postings(self, analysis: str, term: str, chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where in `chunk_ids` (ascending) the term stands, and how often in each."""
         first, last = int(chunk_ids[0]), int(chunk_ids[-1])
         select = f"SELECT doc, count(*) FROM {analysis}_uses WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
         found = np.array(
@@ -89,3 +92,15 @@ class BM25Index:
         rows = np.searchsorted(chunk_ids, found[:, 0])
         inside = chunk_ids[rows] == found[:, 0]  # never past the end: every row is at most the last chunk's
         return rows[inside], found[inside, 1].astype(np.float64)
+
+
+def holding(corpus: Corpus, phrase: str, chunk_ids: np.ndarray) -> np.ndarray:
+    """Those of `chunk_ids` (ascending) that hold a phrase: its words as they stand, one behind the other."""
+    words = re.findall(r"\w+", prepare(phrase))
+    if not words or not len(chunk_ids):
+        return chunk_ids[:0]
+    select = "SELECT rowid FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
+    span = (f'"{" ".join(words)}"', int(chunk_ids[0]), int(chunk_ids[-1]))
+    found = np.array(corpus.connection().execute(select, span).fetchall(), dtype=np.int64).reshape(-1)
+    inside: np.ndarray = found[np.isin(found, chunk_ids, assume_unique=True)]
+    return inside

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from readthrough.retrieval.base import Corpus
 from readthrough.retrieval.indexes.bm25 import BM25Index
@@ -44,3 +45,9 @@ def fuse(lists: Iterable[tuple[Sequence[tuple[int, float]], float]], rank_offset
         for rank, (chunk_id, _) in enumerate(hits, start=1):
             scores[chunk_id] += weight / (rank_offset + rank)
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+
+
+def take_turns(ranked: Sequence[Sequence[int]], most: int) -> list[int]:
+    """The first `most` chunks of several rankings, each once: the best of every ranking, then the second best, ..."""
+    turns = [chunk for place in zip_longest(*ranked) for chunk in place if chunk is not None]
+    return list(dict.fromkeys(turns))[:most]

@@ -2,10 +2,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from readthrough.agents.base import Question
+from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.retrieve import Retrieve
+from readthrough.errors import ConfigError, UnknownNameError
+from readthrough.memory.library import Library
+from readthrough.memory.runs import RunLog
+from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
+from readthrough.retrieval.widening import ends_first
+from readthrough.spec import build
 from tests.agent_samples import FACT, QUESTION, decides, run, says_what_it_reads, shelve, write_book
+from tests.library_samples import HashingEmbedder, chunker
 
 
 def test_reads_no_more_than_its_budget(tmp_path: Path) -> None:
@@ -52,3 +62,65 @@ def test_a_named_section_is_where_it_looks(tmp_path: Path) -> None:
     answer, _, _ = run(Retrieve(), shelf, Question('In the story "The Storm", who was the captain?'))
     assert [item.section for item in answer.evidence] == ["The Storm"]
     assert answer.coverage.retrieved < answer.coverage.tokens / 2
+
+
+def test_a_reranker_decides_what_is_read(tmp_path: Path) -> None:
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
+    plain, _, _ = run(Retrieve(passage_tokens=120), shelf, Question(QUESTION))
+    answer, model, _ = run(Retrieve(passage_tokens=120, rerank="likelihood"), shelf, Question(QUESTION))
+    assert "Ann Weller" in answer.answer and "Ann Weller" in plain.answer
+    asked = [call for call in model.calls if call.kind == "likelihood"]
+    assert len(asked) > 24, "every candidate is weighed"
+    assert answer.usage.calls == len(model.calls), "and counted"
+
+
+def test_what_a_reranker_takes_is_said_before(tmp_path: Path) -> None:
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
+    services = Services(model=ScriptedModel(), shelf=shelf, runs=RunLog())
+    more = Retrieve(rerank={"likelihood": {}}, weigh=10).estimate(Question(QUESTION), services)
+    assert more.calls == Retrieve(weigh=10).estimate(Question(QUESTION), services).calls + 11
+
+
+def test_what_says_the_same_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "same.txt"
+    said = "The captain of the ship drank tea at noon and then went to sleep below the deck."
+    other = "Tea was kept dry by the captain in a tin box that stood near the wheel of the ship, where it was warm."
+    path.write_text("\n\n".join([*[said] * 12, other]), encoding="utf-8")
+    shelf = Library.open(tmp_path / "home", embedder=HashingEmbedder(), chunker=chunker(20)).shelve([path])
+    question = Question("When did the captain of the ship drink tea?")
+    every, _, _ = run(Retrieve(), shelf, question)
+    once, _, _ = run(Retrieve(sameness=0.3), shelf, question)
+    assert once.coverage.retrieved < every.coverage.retrieved / 4
+    assert once.coverage.retrieved >= 2 * 16
+
+
+def test_the_best_passages_stand_at_the_ends(tmp_path: Path) -> None:
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
+    services = Services(model=ScriptedModel(), shelf=shelf, runs=RunLog())
+    ranked = shelf.chunk_ids()[10:4:-1]
+    made = Retrieve(order="ends")._passages(services, ranked, Question(QUESTION))
+    assert [chunk.id for chunk in made] == ends_first([chunk for chunk in ranked if chunk in {c.id for c in made}])
+    assert len(made) > 2
+
+
+def test_options_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="sameness"):
+        build("workflows", {"retrieve": {"sameness": 2}})
+    with pytest.raises(UnknownNameError, match="reranker"):
+        build("workflows", {"retrieve": {"rerank": "likelyhood"}})
+
+
+def test_parts_of_a_question_are_searched_for(tmp_path: Path) -> None:
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
+    vague = Question("Storm harbour window winter ledger?")
+
+    def says(request: Request) -> str:
+        return QUESTION if "simpler questions" in request.messages[-1].content else says_what_it_reads(request)
+
+    wanted = {"index": "bm25", "passage_tokens": 120, "second_look": False, "abstain_below": 0.0}
+    plain, _, _ = run(Retrieve(**wanted), shelf, vague, ScriptedModel(replies=says))
+    parts, _, _ = run(Retrieve(parts=3, **wanted), shelf, vague, ScriptedModel(replies=says))
+    assert "Ann Weller" in parts.answer and "Ann Weller" not in plain.answer
+    services = Services(model=ScriptedModel(), shelf=shelf, runs=RunLog())
+    costs = [made.estimate(vague, services) for made in (Retrieve(parts=3, **wanted), Retrieve(**wanted))]
+    assert costs[0].calls == costs[1].calls + 1 and costs[0].completion_tokens > costs[1].completion_tokens

@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from readthrough.agents.reading.finding import raised
 from readthrough.agents.reading.passages import as_data
 from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.graph.exploring import Explorer
 from readthrough.retrieval.entities import EntityGraph
 from readthrough.retrieval.indexes.hybrid import fuse
+from readthrough.retrieval.rerankers.likelihood import raised
 from readthrough.types import Chunk
 
 _RANKED_FACTS = 1_000

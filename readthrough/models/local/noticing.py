@@ -1,0 +1,77 @@
+"""How much attention a question pays to texts that stand before it in a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from readthrough.errors import ModelError
+from readthrough.kernels.scores import window_mass
+from readthrough.models.local.attention import Batch
+from readthrough.models.local.cache import Sequence
+from readthrough.models.local.engine import Engine
+from readthrough.models.local.jobs import Job, ignore_logits
+from readthrough.models.local.prompts import Spans, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """The shares of the texts, their tokens, and what of the prompt did not have to be computed."""
+
+    shares: tuple[float, ...]
+    tokens: tuple[int, ...]
+    cached_tokens: int
+
+
+def notice(engine: Engine, tokens: Tokens, spans: Spans) -> Noticed:
+    """The mean attention of the tokens in the last of `spans` to the tokens in each of the others, summed over these.
+
+    Means are over the asking tokens, query heads and layers. What stands before the question is kept for later calls.
+
+    Raises:
+        ModelError: the model's attention is not shown in any layer.
+    """
+    start, end = spans[-1]
+    job = Job(tokens[:start], start, ignore_logits)
+    engine.run([job])
+    reader = job.sequence.fork(reserve_tokens=end - start)
+    total, rows = np.zeros(start), 0
+    for first in range(start, end, engine.forward_tokens):
+        piece = tokens[first : min(first + engine.forward_tokens, end)]
+        watched = _Watched(engine, reader, len(piece), start)
+        batch = Batch.pack([(reader, len(piece))])
+        batch.watch = watched.watch
+        engine.forward(batch, [piece], np.zeros(0, dtype=np.int64))
+        reader.commit(len(piece))
+        total += watched.total
+        rows += watched.rows
+    if not rows:
+        raise ModelError(
+            "the attention of this model is not shown: it attends within a window, or by chunks",
+            hint="rerank by likelihood instead",
+        )
+    below = np.concatenate([[0.0], np.cumsum(total / rows)])
+    shares = tuple(float(below[to] - below[since]) for since, to in spans[:-1])
+    return Noticed(shares, tuple(to - since for since, to in spans[:-1]), job.cached_tokens)
+
+
+class _Watched:
+    """Sums what the new tokens of a sequence pay to its first `seen` ones, over layers and heads."""
+
+    def __init__(self, engine: Engine, reader: Sequence, new: int, seen: int) -> None:
+        self._scale = engine.loaded.attention_scale
+        self._reader = reader
+        self._new = new
+        self._seen = seen
+        self.total = np.zeros(seen)
+        self.rows = 0
+
+    def watch(self, layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
+        """See `readthrough.models.local.attention.Watch`."""
+        asking = q[:, : self._new]  # an idle row may follow
+        keys, _ = self._reader.gather(layer, self._new)
+        mass = window_mass(asking, keys, scale=self._scale, pool_tokens=1, reduction="sum")
+        self.total += mass.sum(0)[: self._seen].double().cpu().numpy()
+        self.rows += asking.shape[0] * asking.shape[1]
