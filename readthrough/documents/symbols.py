@@ -115,7 +115,8 @@ def _definitions(parsed: Parsed) -> Iterator[_Found]:
             kind = "local" if inside.kind in _FUNCTIONS else kind
             kind = "method" if kind == "function" and inside.kind in _TYPES else kind
             made = found._replace(kind=kind, path=inside.path + found.path)
-        around.append(made)
+        if kind != "constant":
+            around.append(made)
         yield made
 
 
