@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from readthrough.memory.shelving import Placed
     from readthrough.models.base import ModelBackend
     from readthrough.retrieval.base import Embedder, Index
+    from readthrough.retrieval.code.graph import CodeGraph
     from readthrough.retrieval.facts import Extract
 
 CACHED_DOCUMENTS = 64
@@ -56,6 +57,7 @@ class Shelf:
         self._library = library
         self._lock = threading.Lock()
         self._indexes: dict[str, Index] = {}
+        self._code: CodeGraph | None = None
         self._document = lru_cache(maxsize=CACHED_DOCUMENTS)(self._read_document)
         connection = library.connection()
         chunks = _chunks_of(connection, [item.document for item in placed], chunker)
@@ -186,6 +188,26 @@ class Shelf:
     def remember_facts(self, recipe: str, extracts: Iterable[tuple[str, Extract]]) -> None:
         """Keep what was extracted, each with its document's id, until the document is taken out of the library."""
         self._library.remember_facts(recipe, [(self._rows[document], extract) for document, extract in extracts])
+
+    def code(self) -> CodeGraph:
+        """The graph of the source files on this shelf, made on first use."""
+        with self._lock:
+            if self._code is None:
+                self._code = self._read_code()
+            return self._code
+
+    def _read_code(self) -> CodeGraph:
+        from readthrough.retrieval.code import records
+        from readthrough.retrieval.code.graph import CodeFile, CodeGraph
+
+        with self._library.guard():
+            symbols = dict(records.load(self.connection(), list(self._rows.values())))
+        files = [
+            CodeFile(entry.id, entry.path, entry.language, symbols[self._rows[entry.id]])
+            for entry in self.documents
+            if entry.language is not None and self._rows[entry.id] in symbols
+        ]
+        return CodeGraph(files)
 
     @property
     def embedder(self) -> Embedder:

@@ -6,9 +6,10 @@ Its tables are those of `analysis.tables`, and `chunks.terms`, each chunk's leng
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Sequence
 
-from readthrough.retrieval.analysis import TOKENIZERS, Analyzer, prepare
+from readthrough.retrieval.analysis import TOKENIZERS, Analyzer, prepare, tables
 
 
 def add(connection: sqlite3.Connection, analyzer: Analyzer, chunk_ids: Sequence[int], texts: Sequence[str]) -> None:
@@ -42,3 +43,21 @@ def verify(connection: sqlite3.Connection) -> None:
     """
     for table in TOKENIZERS:
         connection.execute(f"INSERT INTO {table}({table}) VALUES ('integrity-check')")
+
+
+def rebuild(connection: sqlite3.Connection) -> None:
+    """Index every chunk again, after a change of the analysis. A text that is damaged is left out."""
+    for table in TOKENIZERS:
+        connection.execute(f"DROP TABLE {table}_uses")
+        connection.execute(f"DROP TABLE {table}")
+    for statement in tables():
+        connection.execute(statement)
+    analyzer = Analyzer()
+    select = "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?"
+    for document, packed in connection.execute("SELECT key, text FROM documents"):
+        try:
+            text = zlib.decompress(packed).decode("utf-8", "surrogatepass")
+        except (zlib.error, UnicodeDecodeError):
+            continue  # it cannot be shown either; `library check` tells
+        rows = connection.execute(select, (document,)).fetchall()
+        add(connection, analyzer, [row[0] for row in rows], [text[start:stop] for _, start, stop in rows])

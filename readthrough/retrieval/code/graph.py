@@ -1,0 +1,156 @@
+"""Source files as a graph: an edge from each file to those that define what it uses, or that it imports.
+
+After the repository map of aider (https://aider.chat/2023/10/22/repomap.html): names tie files together, rare and
+well chosen names more than common ones, and PageRank, personalised by what is asked, ranks files and definitions.
+Differs from it: a name is looked for first in the file itself, then in the files that it imports (and in what those
+import, for packages that hand names on), then in its folder, and only then everywhere; names count by how few files
+use them; direct imports are edges of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from readthrough.documents.symbols import Definition, Symbols
+from readthrough.retrieval.code.imports import Files
+
+IMPORT_WEIGHT = 0.5
+PRIVATE_RATIO = 0.1
+MOST_MEANT = 20
+"""A name that so many definitions may be meant by says nothing."""
+
+_NO_TARGETS = frozenset(("impl", "module", "local"))
+_FAMILIES = {"tsx": "typescript", "javascript": "typescript", "cpp": "c"}
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFile:
+    """A source file: the id of its document, the path to show, and its symbols."""
+
+    document: str
+    path: str
+    language: str
+    symbols: Symbols
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Uses of definitions by files, `[E]` each: the file that uses, the definition (its number), the weight, and
+    the number of the name in `names`. A direct import has the definition -1 - file."""
+
+    sources: np.ndarray
+    definitions: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    names: np.ndarray
+
+
+class CodeGraph:
+    """The source files of one shelf. Files and definitions are known by their numbers."""
+
+    def __init__(self, files: Sequence[CodeFile]) -> None:
+        self.files = tuple(files)
+        self.definitions: list[Definition] = []
+        self.file_of: list[int] = []
+        self.first: list[int] = []
+        for number, file in enumerate(self.files):
+            self.first.append(len(self.definitions))
+            self.definitions += file.symbols.definitions
+            self.file_of += [number] * len(file.symbols.definitions)
+        self._paths = Files([file.path for file in self.files])
+        self._numbers = {file.document: number for number, file in enumerate(self.files)}
+
+    def number(self, document: str) -> int | None:
+        """The file of a document, None where that is no source code."""
+        return self._numbers.get(document)
+
+    def of_file(self, file: int) -> range:
+        """The definitions of a file."""
+        return range(self.first[file], self.first[file] + len(self.files[file].symbols.definitions))
+
+    @cached_property
+    def imported(self) -> list[tuple[int, ...]]:
+        """The files that each file imports, in order."""
+        found: list[tuple[int, ...]] = []
+        for number, file in enumerate(self.files):
+            targets = [
+                each for made in file.symbols.imports for each in self._paths.resolve(number, file.language, made)
+            ]
+            found.append(tuple(dict.fromkeys(targets)))
+        return found
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str], list[int]]:
+        """Definitions by family of languages and name; prototypes only where nothing else has the name."""
+        found: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for number, made in enumerate(self.definitions):
+            if made.kind not in _NO_TARGETS:
+                found[self._family(self.file_of[number]), made.name].append(number)
+        for key, numbers in found.items():
+            bodies = [number for number in numbers if self.definitions[number].kind != "prototype"]
+            found[key] = bodies or numbers
+        return dict(found)
+
+    def _family(self, file: int) -> str:
+        language = self.files[file].language
+        return _FAMILIES.get(language, language)
+
+    def meant(self, file: int, name: str) -> list[int]:
+        """The definitions that `name` may mean in a file, from the nearest place that has any; [] for too many."""
+        found = self._by_name.get((self._family(file), name), [])
+        if len(found) < 2:
+            return found
+        imported = self.imported[file]
+        places = (
+            lambda each: each == file,
+            set(imported).__contains__,
+            {further for each in imported for further in self.imported[each]}.__contains__,
+            lambda each: self._paths.beside(each) == self._paths.beside(file),
+        )
+        for is_near in places:
+            near = [number for number in found if is_near(self.file_of[number])]
+            if near:
+                return near if len(near) <= MOST_MEANT else []
+        return found if len(found) <= MOST_MEANT else []
+
+    @cached_property
+    def rarity(self) -> dict[str, float]:
+        """How telling each name is that is used: 1 where one file uses it, towards 0 where all do."""
+        users = Counter(name for file in self.files for name in file.symbols.references)
+        most = math.log1p(len(self.files))
+        return {name: math.log1p(len(self.files) / count) / most for name, count in users.items()}
+
+    def weight(self, name: str, uses: int) -> float:
+        """How strongly so many uses of a name tie a file to its definition."""
+        private = name.startswith("_") and not name.endswith("__")
+        return math.sqrt(uses) * self.rarity.get(name, 1.0) * (PRIVATE_RATIO if private else 1.0)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names that are used and defined, in order of their numbers in `edges`."""
+        return sorted({name for file in self.files for name in file.symbols.references} & {n for _, n in self._by_name})
+
+    @cached_property
+    def edges(self) -> Edges:
+        """All edges between different files, and a file's uses of what it defines itself."""
+        numbers = {name: number for number, name in enumerate(self.names)}
+        rows = [row for file in range(len(self.files)) for row in self._edges_of(file, numbers)]
+        columns = list(zip(*rows, strict=True)) or [()] * 5
+        whole = [np.array(column, dtype=np.int64) for column in (columns[0], columns[1], columns[2], columns[4])]
+        return Edges(whole[0], whole[1], whole[2], np.array(columns[3], dtype=np.float64), whole[3])
+
+    def _edges_of(self, file: int, numbers: dict[str, int]) -> Iterator[tuple[int, int, int, float, int]]:
+        for target in self.imported[file]:
+            yield file, -1, target, IMPORT_WEIGHT, -1
+        for name, uses in self.files[file].symbols.references.items():
+            if name in numbers:
+                meant = self.meant(file, name)
+                weight = self.weight(name, uses) / max(1, len(meant))
+                for number in meant:
+                    yield file, number, self.file_of[number], weight, numbers[name]
