@@ -13,20 +13,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from readthrough import catalogue
+from readthrough.documents.languages import GRAMMARS
+from readthrough.errors import InputError, MissingExtraError, UsageError
 from readthrough.retrieval import facts
 from readthrough.types import Chunk, Document, Hit, SkippedFile
 
 if TYPE_CHECKING:
     import sqlite3
 
+    from readthrough.documents.base import CountTokens
     from readthrough.memory.library import Library
     from readthrough.memory.shelving import Placed
     from readthrough.models.base import ModelBackend
     from readthrough.retrieval.base import Embedder, Index
     from readthrough.retrieval.code.graph import CodeGraph
+    from readthrough.retrieval.code.outline import CodeMap
     from readthrough.retrieval.facts import Extract
 
 CACHED_DOCUMENTS = 64
+FOUND_FOR_MAP = 20
 TOKEN_BATCH_CHUNKS = 2_000
 
 
@@ -195,6 +200,37 @@ class Shelf:
             if self._code is None:
                 self._code = self._read_code()
             return self._code
+
+    def map(self, question: str, max_tokens: int, count_tokens: CountTokens | None = None) -> CodeMap:
+        """The most important definitions of the source files, for a question (may be empty), in so many tokens.
+
+        Tokens are counted by the tokenizer of the default embedder where `count_tokens` is left out.
+
+        Raises:
+            UsageError: `max_tokens` is not positive.
+            InputError: no document is source code in a language that can be mapped.
+            MissingExtraError: the grammars or the tokenizer are not installed.
+        """
+        from readthrough.documents.chunkers.tokens import count_by_default
+        from readthrough.retrieval.code.outline import draw
+        from readthrough.retrieval.code.ranking import rank
+
+        if max_tokens < 1:
+            raise UsageError(f"a map of {max_tokens} tokens: it must have at least one")
+        graph = self.code()
+        if not graph.files:
+            raise self._no_code()
+        hits = self.search(question, FOUND_FOR_MAP, "bm25") if question.strip() else []
+        found = [(hit.chunk.document, hit.chunk.start, hit.chunk.end) for hit in hits]
+        return draw(graph, rank(graph, question, found), max_tokens, count_tokens or count_by_default())
+
+    def _no_code(self) -> InputError | MissingExtraError:
+        languages = sorted({entry.language for entry in self.documents if entry.language in GRAMMARS})
+        if languages:
+            hint = "pip install 'readthrough[code]'"
+            return MissingExtraError(f"the grammars of {', '.join(languages)} are not installed", hint=hint)
+        hint = f"languages that can be: {', '.join(GRAMMARS)}"
+        return InputError(f"none of {len(self.documents)} documents is source code that can be mapped", hint=hint)
 
     def _read_code(self) -> CodeGraph:
         from readthrough.retrieval.code import records

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -41,8 +42,8 @@ class CodeFile:
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """Uses of definitions by files, `[E]` each: the file that uses, the definition (its number), the weight, and
-    the number of the name in `names`. A direct import has the definition -1 - file."""
+    """What files use, `[E]` each: the file that uses, the definition (-1 for a direct import), the file of the
+    definition, the weight, and the number of the name in `CodeGraph.names` (-1 for a direct import)."""
 
     sources: np.ndarray
     definitions: np.ndarray
@@ -79,10 +80,8 @@ class CodeGraph:
         """The files that each file imports, in order."""
         found: list[tuple[int, ...]] = []
         for number, file in enumerate(self.files):
-            targets = [
-                each for made in file.symbols.imports for each in self._paths.resolve(number, file.language, made)
-            ]
-            found.append(tuple(dict.fromkeys(targets)))
+            resolved = (self._paths.resolve(number, file.language, made) for made in file.symbols.imports)
+            found.append(tuple(dict.fromkeys(chain.from_iterable(resolved))))
         return found
 
     @cached_property

@@ -44,16 +44,9 @@ def load(connection: sqlite3.Connection, documents: Sequence[int]) -> Iterator[t
     select = """SELECT document, definitions, uses, imports FROM symbols
         WHERE version = ? AND document IN (SELECT value FROM json_each(?)) ORDER BY document"""
     for row, definitions, uses, imports in connection.execute(select, (VERSION, json.dumps(list(documents)))):
-        yield (
-            row,
-            Symbols(
-                tuple(
-                    Definition(name, kind, tuple(path), *rest) for name, kind, path, *rest in json.loads(definitions)
-                ),
-                json.loads(uses),
-                tuple(Import(module, tuple(names), line) for module, names, line in json.loads(imports)),
-            ),
-        )
+        made = (Definition(name, kind, tuple(path), *rest) for name, kind, path, *rest in json.loads(definitions))
+        taken = (Import(module, tuple(names), line) for module, names, line in json.loads(imports))
+        yield row, Symbols(tuple(made), json.loads(uses), tuple(taken))
 
 
 def _packed(value: object) -> str:
