@@ -201,6 +201,32 @@ class Shelf:
                 self._code = self._read_code()
             return self._code
 
+    def rests_on(self, chunk_ids: Sequence[int], max_tokens: int, count_tokens: CountTokens) -> list[Hit]:
+        """The chunks of the definitions that chunks of source code use or import, best first, in so many tokens.
+
+        Args:
+            chunk_ids: what was found, best first; none of it comes again.
+            max_tokens: the most that the result may take, by `count_tokens`. A definition comes with its first chunk,
+                and with all that it reaches over where these fit as well.
+        """
+        from readthrough.retrieval.code.related import rests_on
+
+        graph = self.code()
+        chosen: dict[int, float] = {}
+        given, left = set(chunk_ids), max_tokens
+        for number, score in rests_on(graph, self.get(chunk_ids)):
+            made, document = graph.definitions[number], graph.files[graph.file_of[number]].document
+            first, last = self.chunk_at(document, made.start), self.chunk_at(document, made.end - 1)
+            whole = [each.id for each in self._chunks[document] if first <= each.id <= last]
+            for ids in (whole, [first]):
+                more = self.get([each for each in ids if each not in chosen and each not in given])
+                tokens = sum(count_tokens([chunk.text for chunk in more])) if more else 0
+                if more and tokens <= left:
+                    chosen.update((chunk.id, score) for chunk in more)
+                    left -= tokens
+                    break
+        return [Hit(chunk, score) for chunk, score in zip(self.get(list(chosen)), chosen.values(), strict=True)]
+
     def map(self, question: str, max_tokens: int, count_tokens: CountTokens | None = None) -> CodeMap:
         """The most important definitions of the source files, for a question (may be empty), in so many tokens.
 

@@ -9,6 +9,7 @@ use them; direct imports are edges of their own.
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -23,10 +24,13 @@ from readthrough.retrieval.code.imports import Files
 
 IMPORT_WEIGHT = 0.5
 PRIVATE_RATIO = 0.1
+UNNAMED_RATIO = 0.1
+"""How much a use counts that may be of a method whose class the file does not name: `update` may be a dict's."""
 MOST_MEANT = 20
 """A name that so many definitions may be meant by says nothing."""
 
 _NO_TARGETS = frozenset(("impl", "module", "local"))
+_BUILTINS = frozenset(dir(builtins))
 _FAMILIES = {"tsx": "typescript", "javascript": "typescript", "cpp": "c"}
 
 
@@ -102,7 +106,10 @@ class CodeGraph:
 
     def meant(self, file: int, name: str) -> list[int]:
         """The definitions that `name` may mean in a file, from the nearest place that has any; [] for too many."""
-        found = self._by_name.get((self._family(file), name), [])
+        family = self._family(file)
+        found = self._by_name.get((family, name), [])
+        if family == "python" and name in _BUILTINS and name not in self._taken[file]:
+            found = [number for number in found if self.file_of[number] == file]
         if len(found) < 2:
             return found
         imported = self.imported[file]
@@ -117,6 +124,11 @@ class CodeGraph:
             if near:
                 return near if len(near) <= MOST_MEANT else []
         return found if len(found) <= MOST_MEANT else []
+
+    @cached_property
+    def _taken(self) -> list[frozenset[str]]:
+        """The names that each file imports by name."""
+        return [frozenset(name for made in file.symbols.imports for name in made.names) for file in self.files]
 
     @cached_property
     def rarity(self) -> dict[str, float]:
@@ -152,4 +164,11 @@ class CodeGraph:
                 meant = self.meant(file, name)
                 weight = self.weight(name, uses) / max(1, len(meant))
                 for number in meant:
-                    yield file, number, self.file_of[number], weight, numbers[name]
+                    ratio = 1.0 if self.may_be_meant(file, number) else UNNAMED_RATIO
+                    yield file, number, self.file_of[number], ratio * weight, numbers[name]
+
+    def may_be_meant(self, file: int, number: int) -> bool:
+        """Whether a file that uses a name of a definition shows that it knows what the definition belongs to."""
+        made = self.definitions[number]
+        known = made.kind != "method" or len(made.path) < 2 or file == self.file_of[number]
+        return known or made.path[-2] in self.files[file].symbols.references

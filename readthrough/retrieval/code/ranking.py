@@ -26,9 +26,14 @@ ASKED_DAMPING = 0.5
 """A question is answered near to where it leads, not at what all code rests on."""
 BASE_SHARE = 0.1
 """Of the walk's returns with a question, those that go to any file."""
-FILE_SHARE = 0.1
+FILE_SHARE = 0.02
 """Of a file's rank, what its definitions get though nothing refers to them."""
+TEST_RATIO = 0.3
+"""How much a file of tests counts for a question that does not speak of tests."""
 
+_TESTS = re.compile(
+    r"(?:^|/)(?:tests?|testing|specs?|__tests__)/|(?:^|/)(?:test_|conftest)|(?:_test|[.]test|[.]spec|Tests?)[.]\w+$"
+)
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 
 
@@ -88,11 +93,15 @@ def _flow(edges: Edges, weights: np.ndarray, other: np.ndarray, files: np.ndarra
 def _asked(graph: CodeGraph, question: str, found: Sequence[Span]) -> tuple[np.ndarray, np.ndarray] | None:
     """What a question leads to: shares of definitions `[D]`, and of files `[F]`; None where it leads nowhere."""
     definitions, files = np.zeros(len(graph.definitions)), np.zeros(len(graph.files))
-    for share, places in ((1.0, _named(graph, question)), (1.0, _found(graph, found))):
+    for places in (_named(graph, question), _found(graph, found)):
         listed = list(places)
         total = sum(weight for _, _, weight in listed)
         for number, is_file, weight in listed:
-            (files if is_file else definitions)[number] += share * weight / total
+            (files if is_file else definitions)[number] += weight / total
+    if "test" not in _words(question):
+        tests = np.array([_TESTS.search(file.path) is not None for file in graph.files])
+        files[tests] *= TEST_RATIO
+        definitions[tests[np.array(graph.file_of, dtype=np.int64)]] *= TEST_RATIO
     return (definitions, files) if definitions.any() or files.any() else None
 
 
