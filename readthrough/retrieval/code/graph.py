@@ -69,6 +69,10 @@ class CodeGraph:
             self.definitions += file.symbols.definitions
             self.file_of += [number] * len(file.symbols.definitions)
         self._paths = Files([file.path for file in self.files])
+        self._folders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for number in range(len(self.files)):
+            self._folders[self._paths.beside(number)].append(number)
+        self._looked: dict[int, tuple[frozenset[int], ...]] = {}
         self._numbers = {file.document: number for number, file in enumerate(self.files)}
 
     def number(self, document: str) -> int | None:
@@ -112,18 +116,20 @@ class CodeGraph:
             found = [number for number in found if self.file_of[number] == file]
         if len(found) < 2:
             return found
-        imported = self.imported[file]
-        places = (
-            lambda each: each == file,
-            set(imported).__contains__,
-            {further for each in imported for further in self.imported[each]}.__contains__,
-            lambda each: self._paths.beside(each) == self._paths.beside(file),
-        )
-        for is_near in places:
-            near = [number for number in found if is_near(self.file_of[number])]
+        for place in self._places(file):
+            near = [number for number in found if self.file_of[number] in place]
             if near:
                 return near if len(near) <= MOST_MEANT else []
         return found if len(found) <= MOST_MEANT else []
+
+    def _places(self, file: int) -> tuple[frozenset[int], ...]:
+        """Where the definition of a name is looked for: the file, what it imports, what those import, its folder."""
+        if file not in self._looked:
+            imported = frozenset(self.imported[file])
+            further = frozenset(chain.from_iterable(self.imported[each] for each in imported))
+            beside = frozenset(self._folders[self._paths.beside(file)])
+            self._looked[file] = (frozenset((file,)), imported, further, beside)
+        return self._looked[file]
 
     @cached_property
     def _taken(self) -> list[frozenset[str]]:
