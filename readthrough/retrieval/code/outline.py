@@ -12,7 +12,7 @@ from readthrough.documents.symbols import Definition
 from readthrough.retrieval.code.graph import CodeGraph
 from readthrough.retrieval.code.ranking import Ranking
 
-FEWEST_TOKENS_A_LINE = 4
+FEWEST_TOKENS_A_LINE = 2
 """No definition takes fewer, which bounds how many are tried."""
 
 
