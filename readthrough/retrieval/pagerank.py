@@ -28,10 +28,10 @@ def pagerank(
     out = np.bincount(sources, weights, count)
     shares = weights / out[sources] if len(sources) else weights
     dangling = out == 0
-    rank = home
+    rank: np.ndarray = home
     for _ in range(MOST_ROUNDS):
         carried = np.bincount(targets, rank[sources] * shares, count)
-        moved = damping * carried + (1 - damping + damping * rank[dangling].sum()) * home
+        moved: np.ndarray = damping * carried + (1 - damping + damping * rank[dangling].sum()) * home
         if np.abs(moved - rank).sum() < TOLERANCE:
             return moved
         rank = moved
