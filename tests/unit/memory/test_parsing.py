@@ -154,7 +154,8 @@ def test_what_chunks_rest_on(library: Library, folder: Path) -> None:
 
 
 def test_counting_of_a_map_is_bounded(library: Library, folder: Path) -> None:
-    shelf, counted = shelve(library, folder), []
+    shelf = shelve(library, folder)
+    counted: list[str] = []
 
     def count(texts: Sequence[str]) -> list[int]:
         counted.extend(texts)
@@ -162,3 +163,18 @@ def test_counting_of_a_map_is_bounded(library: Library, folder: Path) -> None:
 
     shelf.map("", 200, count)
     assert len(counted) < 12
+
+
+def test_a_part_of_a_method_is_found_by_its_names(library: Library, tmp_path: Path) -> None:
+    steps = "".join(f"        self.step_{number} = climb({number})\n" for number in range(60))
+    source = f"class Tower:\n    def walk_upstairs(self):\n{steps}\n    def rest(self):\n        return None\n"
+    (tmp_path / "tower.py").write_text(source)
+    (tmp_path / "notes.txt").write_text("The lamp.\n")
+    shelf = library.shelve([tmp_path / "tower.py", tmp_path / "notes.txt"], vectors=False)
+    texts = [hit.chunk.text for hit in shelf.search("walkUpstairs", 20, "bm25")]
+    assert len(texts) > 2
+    assert sum("walk_upstairs" in text for text in texts) == 1, "the others do not hold the name"
+    (tmp_path / "tower.py").write_text("x = 1\n")
+    after = library.shelve([tmp_path / "tower.py"], vectors=False)
+    assert not after.search("walkUpstairs", 20, "bm25")
+    assert library.check() == ()
