@@ -174,6 +174,10 @@ def test_a_part_of_a_method_is_found_by_its_names(library: Library, tmp_path: Pa
     texts = [hit.chunk.text for hit in shelf.search("walkUpstairs", 20, "bm25")]
     assert len(texts) > 2
     assert sum("walk_upstairs" in text for text in texts) == 1, "the others do not hold the name"
+    headers = [shelf.header(chunk_id) for chunk_id in shelf.chunk_ids()]
+    assert headers[0] == str(tmp_path / "tower.py")
+    assert headers[2] == f"{tmp_path / 'tower.py'}\nclass Tower\n  def walk_upstairs(self)"
+    assert headers[-1] == str(tmp_path / "notes.txt")
     (tmp_path / "tower.py").write_text("x = 1\n")
     after = library.shelve([tmp_path / "tower.py"], vectors=False)
     assert not after.search("walkUpstairs", 20, "bm25")
