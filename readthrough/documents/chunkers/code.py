@@ -24,7 +24,7 @@ class CodeChunker(TokenChunker):
             # A line belongs to its indentation, so that a chunk can be read, and put back, as it stands.
             line_start = text.rfind("\n", 0, start) + 1
             moved = line_start if not text[line_start:start].strip() else start
-            found = Level.CUT if level is Level.SENTENCE and moved in inner else level
+            found = Level.LINE if level is Level.SENTENCE and moved in inner else level
             levels[moved] = max(found, levels.get(moved, Level.CUT))
         levels.pop(0, None)
         return levels
