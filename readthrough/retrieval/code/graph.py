@@ -93,16 +93,19 @@ class CodeGraph:
         return found
 
     @cached_property
-    def _by_name(self) -> dict[tuple[str, str], list[int]]:
-        """Definitions by family of languages and name; prototypes only where nothing else has the name."""
+    def _by_name(self) -> dict[tuple[str, str], dict[int, list[int]]]:
+        """Definitions by family of languages and name, then file; prototypes only where nothing else has the name."""
         found: dict[tuple[str, str], list[int]] = defaultdict(list)
         for number, made in enumerate(self.definitions):
             if made.kind not in _NO_TARGETS:
                 found[self._family(self.file_of[number]), made.name].append(number)
+        by_file: dict[tuple[str, str], dict[int, list[int]]] = {}
         for key, numbers in found.items():
             bodies = [number for number in numbers if self.definitions[number].kind != "prototype"]
-            found[key] = bodies or numbers
-        return dict(found)
+            by_file[key] = {}
+            for number in bodies or numbers:
+                by_file[key].setdefault(self.file_of[number], []).append(number)
+        return by_file
 
     def _family(self, file: int) -> str:
         language = self.files[file].language
@@ -111,24 +114,26 @@ class CodeGraph:
     def meant(self, file: int, name: str) -> list[int]:
         """The definitions that `name` may mean in a file, from the nearest place that has any; [] for too many."""
         family = self._family(file)
-        found = self._by_name.get((family, name), [])
+        found = self._by_name.get((family, name))
+        if found is None:
+            return []
+        if file in found:
+            return found[file]
         if family == "python" and name in _BUILTINS and name not in self._taken[file]:
-            found = [number for number in found if self.file_of[number] == file]
-        if len(found) < 2:
-            return found
-        for place in self._places(file):
-            near = [number for number in found if self.file_of[number] in place]
-            if near:
-                return near if len(near) <= MOST_MEANT else []
-        return found if len(found) <= MOST_MEANT else []
+            return []
+        near = next((held for place in self._places(file) if (held := place & found.keys())), found.keys())
+        if len(near) > MOST_MEANT:
+            return []
+        meant = [number for each in sorted(near) for number in found[each]]
+        return meant if len(meant) <= MOST_MEANT else []
 
     def _places(self, file: int) -> tuple[frozenset[int], ...]:
-        """Where the definition of a name is looked for: the file, what it imports, what those import, its folder."""
+        """Where else the definition of a name is looked for: what the file imports, what that imports, its folder."""
         if file not in self._looked:
             imported = frozenset(self.imported[file])
             further = frozenset(chain.from_iterable(self.imported[each] for each in imported))
             beside = frozenset(self._folders[self._paths.beside(file)])
-            self._looked[file] = (frozenset((file,)), imported, further, beside)
+            self._looked[file] = (imported, further, beside)
         return self._looked[file]
 
     @cached_property

@@ -7,12 +7,16 @@ Paths are compared from their ends, since where a search path begins is not know
 from __future__ import annotations
 
 import posixpath
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from readthrough.documents.grammars.base import Import
 
 Parts = tuple[str, ...]
+
+INDEXED_PARTS = 3
+"""How much of the ends of paths is looked up at once."""
 
 _SCRIPTS = (".ts", ".tsx", ".d.ts", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs")
 _C_SOURCES = (".c", ".cc", ".cpp", ".cxx", ".m", ".mm")
@@ -24,11 +28,13 @@ class Files:
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._parts = [_parts(path) for path in paths]
-        self._by_name: dict[str, list[int]] = defaultdict(list)
+        self._by_end: dict[Parts, list[int]] = defaultdict(list)
         self._by_folder: dict[str, list[int]] = defaultdict(list)
         self._by_parts: dict[Parts, int] = {}
+        self._ending: dict[tuple[Parts, Parts], list[int]] = {}
         for number, parts in enumerate(self._parts):
-            self._by_name[parts[-1]].append(number)
+            for length in range(1, min(len(parts), INDEXED_PARTS) + 1):
+                self._by_end[parts[-length:]].append(number)
             self._by_folder[parts[-2] if len(parts) > 1 else ""].append(number)
             self._by_parts[parts] = number
 
@@ -50,10 +56,12 @@ class Files:
     def ending(self, parts: Sequence[str], near: Parts) -> list[int]:
         """The file whose path ends so; of several the one that shares most of its path with `near`."""
         end = tuple(parts)
-        if not end:
-            return []
-        fitting = [each for each in self._by_name.get(end[-1], ()) if self._parts[each][-len(end) :] == end]
-        return self._nearest(fitting, near)[:1]
+        key = (end, near[:-1])
+        if key not in self._ending:
+            ending = self._by_end.get(end[-INDEXED_PARTS:], ())
+            fitting = [each for each in ending if self._parts[each][-len(end) :] == end]
+            self._ending[key] = self._nearest(fitting, near)[:1]
+        return self._ending[key]
 
     def inside(self, folder: Sequence[str], near: Parts, suffix: str) -> list[int]:
         """The files with a suffix in the folder whose path ends so; of several folders the nearest to `near`."""
@@ -69,12 +77,14 @@ class Files:
     def _nearest(self, found: Sequence[int], near: Parts) -> list[int]:
         if len(found) < 2:
             return list(found)
-        return sorted(found, key=lambda each: (-_shared(self._parts[each], near), len(self._parts[each])))
+        folder = near[:-1]
+        return sorted(found, key=lambda each: (-_shared(self._parts[each], folder), len(self._parts[each])))
 
 
 def _shared(one: Parts, other: Parts) -> int:
     """How many folders two paths share from their beginnings."""
-    return next((depth for depth, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((depth for depth, (part, its) in pairs if part != its), min(len(one), len(other)))
 
 
 def _parts(path: str) -> Parts:
@@ -86,7 +96,7 @@ def _normal(parts: Sequence[str]) -> Parts:
 
 
 def _python(files: Files, path: Parts, imported: Import) -> Iterator[int]:
-    """A module is a file, a package its `__init__.py`; a name may be a module of the package."""
+    """A module is a file, a package its `__init__.py`; a name may be a module of it. Of the library none."""
     dots = len(imported.module) - len(imported.module.lstrip("."))
     names = [part for part in imported.module[dots:].split(".") if part]
     if dots:
@@ -99,6 +109,8 @@ def _python(files: Files, path: Parts, imported: Import) -> Iterator[int]:
     def ending(*parts: str) -> list[int]:
         return files.ending(parts, path)
 
+    if names[0] in sys.stdlib_module_names:
+        return
     for name in imported.names:
         yield from _module(ending, (*names, name))
     yield from _module(ending, names)

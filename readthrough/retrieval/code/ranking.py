@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,27 +111,26 @@ def _named(graph: CodeGraph, question: str) -> Iterator[tuple[int, bool, float]]
     words = set(_words(question))
     if not words:
         return
-    names = [_words(made.name) for made in graph.definitions]
+    names = {name: _words(name) for name in {made.name for made in graph.definitions}}
     paths = [_words(file.path.rpartition("/")[2].partition(".")[0]) for file in graph.files]
-    spread = Counter(word for file in graph.files for word in _words_of_file(file.path, file.symbols.definitions))
+    named = {(file, name) for file, name in zip(graph.file_of, (made.name for made in graph.definitions), strict=True)}
+    shared = {name: words.intersection(held) for name, held in names.items()}
+    having = {(file, word) for file, name in named for word in shared[name]}
+    having.update((file, word) for file, held in enumerate(paths) for word in words.intersection(held))
+    spread = Counter(word for _, word in having)
     rarity = {word: math.log1p(len(graph.files) / max(1, spread[word])) for word in words}
+    fits = {name: _fit(held, words, rarity) for name, held in names.items()}
+    for name in whole & names.keys():
+        if len(name) > 1:
+            compound = len(names[name]) > 1 or not name.islower()
+            fits[name] = NAMED_RATIO * max(fits[name], 1.0) if compound else 2 * fits[name]
     for number, made in enumerate(graph.definitions):
-        fit = _fit(names[number], words, rarity)
-        if made.name in whole and len(made.name) > 1:
-            fit = NAMED_RATIO * max(fit, 1.0) if len(names[number]) > 1 or not made.name.islower() else 2 * fit
-        if fit:
-            yield number, False, fit * fit
-    for number, named in enumerate(paths):
-        fit = _fit(named, words, rarity)
+        if fits[made.name]:
+            yield number, False, fits[made.name] ** 2
+    for number, held in enumerate(paths):
+        fit = _fit(held, words, rarity)
         if fit:
             yield number, True, fit * fit
-
-
-def _words_of_file(path: str, definitions: Iterable[tuple[object, ...]]) -> set[str]:
-    found = set(_words(path.rpartition("/")[2].partition(".")[0]))
-    for made in definitions:
-        found.update(_words(str(made[0])))
-    return found
 
 
 def _fit(name: Sequence[str], words: set[str], rarity: dict[str, float]) -> float:
