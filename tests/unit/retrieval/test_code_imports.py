@@ -7,7 +7,15 @@ import pytest
 from readthrough.documents.grammars.base import Import
 from readthrough.retrieval.code.imports import Files
 
-PYTHON = ["app/__init__.py", "app/tower.py", "app/sea/__init__.py", "app/sea/storm.py", "lib/app/tower.py", "types.pyi"]
+PYTHON = [
+    "app/__init__.py",
+    "app/tower.py",
+    "app/sea/__init__.py",
+    "app/sea/storm.py",
+    "lib/app/tower.py",
+    "shapes.pyi",
+    "types.py",
+]
 SCRIPTS = [
     "src/a.ts",
     "src/lamp.ts",
@@ -31,8 +39,10 @@ CASES = [
     ("python", PYTHON, "app/sea/storm.py", ("....up", "tower"), []),
     ("python", PYTHON, "lib/x.py", ("app.tower", "Tower"), ["lib/app/tower.py"]),
     ("python", PYTHON, "app/x.py", ("app.tower", "Tower"), ["app/tower.py"]),
-    ("python", PYTHON, "app/x.py", ("types",), ["types.pyi"]),
+    ("python", PYTHON, "app/x.py", ("shapes",), ["shapes.pyi"]),
     ("python", PYTHON, "app/x.py", ("os.path", "join"), []),
+    ("python", PYTHON, "app/x.py", ("types", "NoneType"), []),
+    ("python", [*PYTHON, "a/b/lamp.py", "a/lamp.py", "b/lamp.py"], "a/x.py", ("lamp",), ["a/lamp.py"]),
     ("typescript", SCRIPTS, "src/a.ts", ("./lamp", "Lamp"), ["src/lamp.ts"]),
     ("typescript", SCRIPTS, "src/a.ts", ("./lamp.js",), ["src/lamp.ts"]),
     ("javascript", SCRIPTS, "src/lib/util.js", ("..//old.js",), ["src/old.js"]),
