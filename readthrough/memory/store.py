@@ -19,6 +19,8 @@ from readthrough.types import Chunk, Document, Page, Section
 
 LOADING_VERSION = 1
 """Raised when a loader or chunker gives another result for the same file: what was indexed before is then redone."""
+LOADING_VERSIONS = {"code": 2}
+"""The same for the documents of one loader, where it is another."""
 
 RACY_NS = 2_000_000_000
 """A file changed so shortly before it was looked at may change again within the same tick of its clock."""
@@ -65,7 +67,7 @@ class KnownFile:
 
 def loading_of(kind: str, encoding: str | None) -> str:
     """How bytes become text: two documents of the same bytes and the same loading are the same."""
-    return f"{kind}/{LOADING_VERSION}/{encoding or 'detected'}"
+    return f"{kind}/{LOADING_VERSIONS.get(kind, LOADING_VERSION)}/{encoding or 'detected'}"
 
 
 def find_file(connection: sqlite3.Connection, source: Source, encoding: str | None) -> KnownFile | None:
