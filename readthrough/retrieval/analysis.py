@@ -32,14 +32,20 @@ _BOUNDARY = re.compile(r"_+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})|(?<=
 def prepare(text: str) -> str:
     """`text` with the terms that FTS5 would not find by itself set apart by spaces.
 
-    Runs of Chinese, Japanese and Korean become their characters and their overlapping pairs, compound
-    identifiers (`loadPages`, `load_pages`) become themselves in one piece (`loadpages`) and their parts, and wide or
-    narrow forms become the usual ones.
+    As `spaced`; and compound identifiers (`loadPages`, `load_pages`) become themselves in one piece (`loadpages`) and
+    their parts.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
-        text = _UNSPACED.sub(lambda match: f" {_grams(match.group())} ", text)
+    text = spaced(text)
     return _COMPOUND.sub(lambda match: " ".join((match.group().replace("_", ""), *parts(match.group()))), text)
+
+
+def spaced(text: str) -> str:
+    """`text` with runs of Chinese, Japanese and Korean as their characters and their overlapping pairs, and wide or
+    narrow forms as the usual ones."""
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
+    return _UNSPACED.sub(lambda match: f" {_grams(match.group())} ", text)
 
 
 def parts(identifier: str) -> list[str]:
