@@ -49,7 +49,7 @@ def test_a_library_without_symbols_gets_them_and_other_keywords(
 ) -> None:
     home, folder = tmp_path / "home", write_repository(tmp_path / "repository")
     with monkeypatch.context() as old:
-        old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
+        old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._add_symbols)])
         old.setattr(library_module, "parse_missing", lambda *arguments: None)
         old.setattr(keywords, "prepare", lambda text: text)
         library = open_library(home)
