@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, Settings, load_settings
 from readthrough.errors import MissingPathError, UsageError
-from readthrough.opening import Models, Texts, as_kept, key, open_library, open_runs, with_file
+from readthrough.opening import Models, Texts, as_kept, key, open_checkpoints, open_library, open_runs, with_file
 from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, SkippedFile
 
 if TYPE_CHECKING:
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
     from readthrough.memory.runs import RunLog
     from readthrough.memory.shelf import Entry, Shelf
     from readthrough.models.base import ModelBackend
-
-CHECKPOINTS = "checkpoints.sqlite"
-"""The file in the home folder that holds the checkpoints of runs."""
+    from readthrough.retrieval.code.outline import CodeMap
 
 OnEvent = Callable[[Event], None]
 OnText = Callable[[str], None]
@@ -174,7 +171,7 @@ class Book:
         flow = self._flow(workflow, options)
         settings = self._settings.model_copy(update=flow.settings)
         services = self._services(settings, on_text, limits, on_approval)
-        with self._lock, self._checkpoints(checkpointer) as saver:  # one model, one answer at a time
+        with self._lock, open_checkpoints(self._settings, checkpointer) as saver:  # one model, one answer at a time
             return run(flow.workflow, asked, services, saver, self._to_keep(settings))
 
     def resume(
@@ -206,7 +203,7 @@ class Book:
         flow = self._flow(found.recipe.get("workflow", found.workflow), {}, frozenset()).workflow
         services = self._services(as_kept(self._settings, self._texts.given, found), on_text, limits, on_approval)
         services.run = found.id
-        with self._lock, self._checkpoints(checkpointer) as saver:
+        with self._lock, open_checkpoints(self._settings, checkpointer) as saver:
             return resume(flow, Question(found.question, found.choices), services, saver)
 
     def estimate(
@@ -272,6 +269,16 @@ class Book:
             raise UsageError(f"k = {k}: at least one hit must be asked for")
         with self._lock:
             return self._shelf.search(query, k, self._settings.index)
+
+    def map(self, question: str = "", tokens: int = 1024) -> CodeMap:
+        """The most important definitions of the source files here, for a question or as a whole, in `tokens` tokens.
+
+        Raises:
+            UsageError: `tokens` is not positive.
+            InputError: there is no source code in a language that can be mapped.
+        """
+        with self._lock:
+            return self._shelf.map(question, tokens)
 
     def as_retriever(self, k: int = 10) -> ReadthroughRetriever:
         """`search` as a LangChain retriever of `k` passages; it lives as long as the book is open."""
@@ -384,13 +391,6 @@ class Book:
         services.budget, services.on_approval = Budget(limits), on_approval
         self._services_now = services
         return services
-
-    def _checkpoints(
-        self, given: BaseCheckpointSaver[Any] | None = None
-    ) -> AbstractContextManager[BaseCheckpointSaver[Any]]:
-        from readthrough.agents.runs.checkpoints import open_saver
-
-        return nullcontext(given) if given is not None else open_saver(self._settings.home / CHECKPOINTS)
 
     def _to_keep(self, settings: Settings) -> dict[str, Any]:
         """What `reopen` needs; a model that was handed over ready must be handed over again."""

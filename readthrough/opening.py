@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
@@ -14,10 +15,15 @@ from readthrough.spec import names_file
 from readthrough.types import Event
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
     from readthrough.memory.library import Library
     from readthrough.memory.runs import Run, RunLog
     from readthrough.memory.shelf import Shelf
     from readthrough.models.base import ModelBackend
+
+CHECKPOINTS = "checkpoints.sqlite"
+"""The file in the home folder that holds the checkpoints of runs."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,15 @@ def open_library(settings: Settings, on_event: Callable[[Event], None] | None = 
     from readthrough.memory.library import Library
 
     return Library.open(settings.home, size_limit_bytes=settings.size_limit_bytes, on_event=on_event)
+
+
+def open_checkpoints(
+    settings: Settings, given: BaseCheckpointSaver[Any] | None = None
+) -> AbstractContextManager[BaseCheckpointSaver[Any]]:
+    """The checkpoints of runs: the saver that was handed over, or the file in the settings' home folder."""
+    from readthrough.agents.runs.checkpoints import open_saver
+
+    return nullcontext(given) if given is not None else open_saver(settings.home / CHECKPOINTS)
 
 
 def open_runs(settings: Settings) -> RunLog:

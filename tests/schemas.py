@@ -70,6 +70,30 @@ HITS = closed(
         },
     }
 )
+DEFINITION = {
+    "name": {"type": "string", "minLength": 1},
+    "kind": {
+        "enum": ["function", "method", "class", "type", "alias", "constant", "macro", "module", "impl", "prototype"]
+    },
+    "line": {"type": "integer", "minimum": 1},
+    "signature": {"type": "string", "minLength": 1},
+}
+FILE = {
+    "path": {"type": "string"},
+    "language": {"type": "string"},
+    "rank": {"type": "number", "minimum": 0, "maximum": 1},
+    "definitions": {"type": "array", "minItems": 1, "items": closed(DEFINITION)},
+}
+MAP = closed(
+    {
+        "schema": {"const": 1},
+        "tokens": {"type": "integer", "minimum": 0},
+        "files": {"type": "array", "items": closed(FILE)},
+        "files_left": {"type": "integer", "minimum": 0},
+        "definitions_left": {"type": "integer", "minimum": 0},
+        "text": {"type": "string"},
+    }
+)
 ERROR = closed(
     {
         "schema": {"const": 1},

@@ -174,7 +174,7 @@ def resume(flags: ResumeFlags) -> int:
 def prune(flags: PruneFlags) -> None:
     """Delete old runs, their notes and their checkpoints; one that is at work stays."""
     from readthrough.agents.runs.checkpoints import prune as prune_runs
-    from readthrough.api import CHECKPOINTS
+    from readthrough.opening import CHECKPOINTS
 
     if flags.older_than is None and flags.keep is None:
         raise UsageError("nothing to prune by", hint="--older-than DAYS, --keep N, or both")

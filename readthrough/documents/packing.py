@@ -27,15 +27,16 @@ class Level(IntEnum):
     """What begins at a boundary, weakest first."""
 
     CUT = 0
-    SENTENCE = 1
-    PARAGRAPH = 2
-    SECTION = 3
+    LINE = 1  # of code, inside of a statement
+    SENTENCE = 2
+    PARAGRAPH = 3
+    SECTION = 4
 
 
 # What a division costs, where one more chunk costs 1. Joining over the start of a section costs more than a
 # chunk of its own does, unless that chunk would be small; a full chunk that breaks a paragraph costs about as
 # much as a chunk that is three quarters full and does not.
-END_COST = {Level.CUT: 2.0, Level.SENTENCE: 0.3, Level.PARAGRAPH: 0.0, Level.SECTION: 0.0}
+END_COST = {Level.CUT: 2.0, Level.LINE: 0.7, Level.SENTENCE: 0.3, Level.PARAGRAPH: 0.0, Level.SECTION: 0.0}
 CROSSING_COST = 1.5
 SMALL_COST = 2.0
 SMALL_RATIO = 0.25

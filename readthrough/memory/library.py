@@ -16,6 +16,7 @@ from readthrough.errors import LibraryError
 from readthrough.memory import holdings, store
 from readthrough.memory.database import Database, guard
 from readthrough.memory.holdings import Holding
+from readthrough.memory.parsing import parse_missing
 from readthrough.memory.shelf import Shelf
 from readthrough.memory.shelving import Shelving
 from readthrough.memory.vectors import VectorStore
@@ -153,6 +154,7 @@ class Library:
         with self._database.write() as connection:
             holdings.touch(connection, rows)
             holdings.forget_missing(connection, paths, rows)
+        parse_missing(self._database, rows, listener)
         shelf = Shelf(self, work.placed, chunker.fingerprint, work.skipped)
         if vectors:
             self.vectors.ensure(shelf.chunk_array())

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Callable
 
 from readthrough.errors import LibraryError
-from readthrough.retrieval import analysis, facts
+from readthrough.retrieval import analysis, facts, keywords
+from readthrough.retrieval.code import records
 
 TABLES = (
     # one loaded file: `id` is the SHA-256 of its bytes, `loading` how they became text, `text` is zlib of UTF-8
@@ -52,9 +53,14 @@ def _add_facts(connection: sqlite3.Connection) -> None:
     connection.execute(facts.TABLE)
 
 
+def _add_symbols(connection: sqlite3.Connection) -> None:
+    connection.execute(records.TABLE)
+    keywords.rebuild(connection)  # identifiers are split in another way
+
+
 Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
 
-MIGRATIONS: Migrations = (_create, _add_facts)
+MIGRATIONS: Migrations = (_create, _add_facts, _add_symbols)
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 
 

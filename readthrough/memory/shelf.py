@@ -13,19 +13,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from readthrough import catalogue
+from readthrough.documents.languages import GRAMMARS
+from readthrough.errors import InputError, MissingExtraError, UsageError
 from readthrough.retrieval import facts
 from readthrough.types import Chunk, Document, Hit, SkippedFile
 
 if TYPE_CHECKING:
     import sqlite3
 
+    from readthrough.documents.base import CountTokens
     from readthrough.memory.library import Library
     from readthrough.memory.shelving import Placed
     from readthrough.models.base import ModelBackend
     from readthrough.retrieval.base import Embedder, Index
+    from readthrough.retrieval.code.graph import CodeGraph
+    from readthrough.retrieval.code.outline import CodeMap
     from readthrough.retrieval.facts import Extract
 
 CACHED_DOCUMENTS = 64
+FOUND_FOR_MAP = 20
 TOKEN_BATCH_CHUNKS = 2_000
 
 
@@ -56,6 +62,7 @@ class Shelf:
         self._library = library
         self._lock = threading.Lock()
         self._indexes: dict[str, Index] = {}
+        self._code: CodeGraph | None = None
         self._document = lru_cache(maxsize=CACHED_DOCUMENTS)(self._read_document)
         connection = library.connection()
         chunks = _chunks_of(connection, [item.document for item in placed], chunker)
@@ -186,6 +193,96 @@ class Shelf:
     def remember_facts(self, recipe: str, extracts: Iterable[tuple[str, Extract]]) -> None:
         """Keep what was extracted, each with its document's id, until the document is taken out of the library."""
         self._library.remember_facts(recipe, [(self._rows[document], extract) for document, extract in extracts])
+
+    def code(self) -> CodeGraph:
+        """The graph of the source files on this shelf, made on first use."""
+        with self._lock:
+            if self._code is None:
+                self._code = self._read_code()
+            return self._code
+
+    def header(self, chunk_id: int) -> str:
+        """Where a chunk stands: its path, and how the definitions begin that hold its beginning, a line each.
+
+        Definitions that begin in the chunk itself are left out; of texts that are no source code there is the path.
+        """
+        chunk, graph = self._by_id[chunk_id], self.code()
+        file = graph.number(chunk.document)
+        around = [] if file is None else [graph.definitions[number] for number in graph.of_file(file)]
+        lines = [made.signature for made in around if made.start < chunk.start < made.end]
+        return "\n".join(
+            [self._entries[chunk.document].path, *("  " * depth + line for depth, line in enumerate(lines))]
+        )
+
+    def rests_on(self, chunk_ids: Sequence[int], max_tokens: int, count_tokens: CountTokens) -> list[Hit]:
+        """The chunks of the definitions that chunks of source code use or import, best first, in so many tokens.
+
+        Args:
+            chunk_ids: what was found, best first; none of it comes again.
+            max_tokens: the most that the result may take, by `count_tokens`. A definition comes with its first chunk,
+                and with all that it reaches over where these fit as well.
+        """
+        from readthrough.retrieval.code.related import rests_on
+
+        graph = self.code()
+        chosen: dict[int, float] = {}
+        given, left = set(chunk_ids), max_tokens
+        for number, score in rests_on(graph, self.get(chunk_ids)):
+            made, document = graph.definitions[number], graph.files[graph.file_of[number]].document
+            first, last = self.chunk_at(document, made.start), self.chunk_at(document, made.end - 1)
+            whole = [each.id for each in self._chunks[document] if first <= each.id <= last]
+            for ids in (whole, [first]):
+                more = self.get([each for each in ids if each not in chosen and each not in given])
+                tokens = sum(count_tokens([chunk.text for chunk in more])) if more else 0
+                if more and tokens <= left:
+                    chosen.update((chunk.id, score) for chunk in more)
+                    left -= tokens
+                    break
+        return [Hit(chunk, score) for chunk, score in zip(self.get(list(chosen)), chosen.values(), strict=True)]
+
+    def map(self, question: str, max_tokens: int, count_tokens: CountTokens | None = None) -> CodeMap:
+        """The most important definitions of the source files, for a question (may be empty), in so many tokens.
+
+        Tokens are counted by the tokenizer of the default embedder where `count_tokens` is left out.
+
+        Raises:
+            UsageError: `max_tokens` is not positive.
+            InputError: no document is source code in a language that can be mapped.
+            MissingExtraError: the grammars or the tokenizer are not installed.
+        """
+        from readthrough.documents.chunkers.tokens import count_by_default
+        from readthrough.retrieval.code.outline import draw
+        from readthrough.retrieval.code.ranking import rank
+
+        if max_tokens < 1:
+            raise UsageError(f"a map of {max_tokens} tokens: it must have at least one")
+        graph = self.code()
+        if not graph.files:
+            raise self._no_code()
+        hits = self.search(question, FOUND_FOR_MAP, "bm25") if question.strip() else []
+        found = [(hit.chunk.document, hit.chunk.start, hit.chunk.end) for hit in hits]
+        return draw(graph, rank(graph, question, found), max_tokens, count_tokens or count_by_default())
+
+    def _no_code(self) -> InputError | MissingExtraError:
+        languages = sorted({entry.language for entry in self.documents if entry.language in GRAMMARS})
+        if languages:
+            hint = "pip install 'readthrough[code]'"
+            return MissingExtraError(f"the grammars of {', '.join(languages)} are not installed", hint=hint)
+        hint = f"languages that can be: {', '.join(GRAMMARS)}"
+        return InputError(f"none of {len(self.documents)} documents is source code that can be mapped", hint=hint)
+
+    def _read_code(self) -> CodeGraph:
+        from readthrough.retrieval.code import records
+        from readthrough.retrieval.code.graph import CodeFile, CodeGraph
+
+        with self._library.guard():
+            symbols = dict(records.load(self.connection(), list(self._rows.values())))
+        files = [
+            CodeFile(entry.id, entry.path, entry.language, symbols[self._rows[entry.id]])
+            for entry in self.documents
+            if entry.language is not None and self._rows[entry.id] in symbols
+        ]
+        return CodeGraph(files)
 
     @property
     def embedder(self) -> Embedder:

@@ -143,7 +143,7 @@ class Shelving:
             key = store.add_document(connection, document, loading)
             if store.find_split(connection, key, self._chunker_name) is None:
                 chunks = item.chunks if item.chunks is not None else self._chunker.split(document)
-                store.add_split(connection, self._analyzer, key, self._chunker_name, chunks)
+                store.add_split(connection, self._analyzer, key, document, self._chunker_name, chunks)
             placed = Placed(document.path, key)
         source = self._sources.get(placed.path)
         if source is None:

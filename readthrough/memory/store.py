@@ -19,6 +19,8 @@ from readthrough.types import Chunk, Document, Page, Section
 
 LOADING_VERSION = 1
 """Raised when a loader or chunker gives another result for the same file: what was indexed before is then redone."""
+LOADING_VERSIONS = {"code": 2}
+"""The same for the documents of one loader, where it is another."""
 
 RACY_NS = 2_000_000_000
 """A file changed so shortly before it was looked at may change again within the same tick of its clock."""
@@ -65,7 +67,7 @@ class KnownFile:
 
 def loading_of(kind: str, encoding: str | None) -> str:
     """How bytes become text: two documents of the same bytes and the same loading are the same."""
-    return f"{kind}/{LOADING_VERSION}/{encoding or 'detected'}"
+    return f"{kind}/{LOADING_VERSIONS.get(kind, LOADING_VERSION)}/{encoding or 'detected'}"
 
 
 def find_file(connection: sqlite3.Connection, source: Source, encoding: str | None) -> KnownFile | None:
@@ -163,20 +165,27 @@ def find_split(connection: sqlite3.Connection, document: int, chunker: str) -> i
 
 
 def add_split(
-    connection: sqlite3.Connection, analyzer: Analyzer, document: int, chunker: str, chunks: Sequence[Chunk]
+    connection: sqlite3.Connection,
+    analyzer: Analyzer,
+    row: int,
+    document: Document,
+    chunker: str,
+    chunks: Sequence[Chunk],
 ) -> int:
-    """The row of the split, made with its chunks and their keywords where there is none."""
-    known = find_split(connection, document, chunker)
+    """The row of the split of a document and its row, made with its chunks and their keywords where there is none."""
+    known = find_split(connection, row, chunker)
     if known is not None:
         return known
-    cursor = connection.execute("INSERT INTO splits (document, chunker) VALUES (?, ?)", (document, chunker))
+    cursor = connection.execute("INSERT INTO splits (document, chunker) VALUES (?, ?)", (row, chunker))
     split = int(cursor.lastrowid or 0)
     connection.executemany(
         "INSERT INTO chunks (split, position, start, stop) VALUES (?, ?, ?, ?)",
         ((split, chunk.index, chunk.start, chunk.end) for chunk in chunks),
     )
-    rows = connection.execute("SELECT id FROM chunks WHERE split = ? ORDER BY position", (split,))
-    keywords.add(connection, analyzer, [row[0] for row in rows], [chunk.text for chunk in chunks])
+    ids = [
+        chunk for (chunk,) in connection.execute("SELECT id FROM chunks WHERE split = ? ORDER BY position", (split,))
+    ]
+    keywords.add(connection, analyzer, ids, [keywords.indexed(document, chunk.start, chunk.end) for chunk in chunks])
     return split
 
 
@@ -195,10 +204,12 @@ def delete_documents(connection: sqlite3.Connection, documents: Collection[int])
 
 def _remove_keywords(connection: sqlite3.Connection, document: int) -> None:
     try:
-        text = read_document(connection, document, path=f"document {document}").text
+        whole = read_document(connection, document, path=f"document {document}")
     except LibraryError:  # a damaged text cannot be taken out of the index; its chunk ids never come back, so
         return  # what stays there is never found
     rows = connection.execute(
         "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?", (document,)
     ).fetchall()
-    keywords.remove(connection, [row[0] for row in rows], [text[start:stop] for _, start, stop in rows])
+    keywords.remove(
+        connection, [row[0] for row in rows], [keywords.indexed(whole, start, stop) for _, start, stop in rows]
+    )

@@ -1,7 +1,7 @@
 """From text to the terms that keyword search counts. Index and query go through the same function.
 
 SQLite's own FTS5 tokenisers do the work: words of letters and digits, case and accents folded. They take a run of
-Chinese or Japanese for one word, and `loadPages` too, so such text is prepared first.
+Chinese or Japanese for one word, `loadPages` too, and `load_pages` for two, so such text is prepared first.
 """
 
 from __future__ import annotations
@@ -21,20 +21,36 @@ Changing one, or `prepare`, needs a migration that indexes again."""
 _UNSPACED = re.compile(
     "[\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f]+"
 )
-_CAMEL = re.compile(r"\w*[a-z][A-Z]\w*")
-_CAMEL_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# A word with an underline inside, a capital behind a small letter (`loadPages`) or before two (`HTTPServer`, not
+# `PDFs`), or a digit behind a letter (`sha256`, not `1990s`).
+_COMPOUND = re.compile(
+    r"\b[^\W\d]\w*?(?:(?<=[^\W_])_+[^\W_]|(?<=[a-z0-9])[A-Z]|(?<=[A-Z])[A-Z][a-z]{2}|(?<=[A-Za-z])\d)\w*"
+)
+_BOUNDARY = re.compile(r"_+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 
 
 def prepare(text: str) -> str:
     """`text` with the terms that FTS5 would not find by itself set apart by spaces.
 
-    Runs of Chinese, Japanese and Korean become their characters and their overlapping pairs, compound
-    identifiers (`loadPages`) are followed by their parts, and wide or narrow forms become the usual ones.
+    As `spaced`; and compound identifiers (`loadPages`, `load_pages`) become themselves in one piece (`loadpages`) and
+    their parts.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
-        text = _UNSPACED.sub(lambda match: f" {_grams(match.group())} ", text)
-    return _CAMEL.sub(lambda match: f"{match.group()} {_CAMEL_BOUNDARY.sub(' ', match.group())}", text)
+    text = spaced(text)
+    return _COMPOUND.sub(lambda match: " ".join((match.group().replace("_", ""), *parts(match.group()))), text)
+
+
+def spaced(text: str) -> str:
+    """`text` with runs of Chinese, Japanese and Korean as their characters and their overlapping pairs, and wide or
+    narrow forms as the usual ones."""
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
+    return _UNSPACED.sub(lambda match: f" {_grams(match.group())} ", text)
+
+
+def parts(identifier: str) -> list[str]:
+    """The words that an identifier is made of: `load`, `HTML`, `Pages` and `2` of `load_HTMLPages2`."""
+    return [part for part in _BOUNDARY.split(identifier) if part]
 
 
 def _grams(run: str) -> str:

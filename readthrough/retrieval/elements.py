@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from readthrough.retrieval.analysis import prepare
+from readthrough.retrieval.analysis import spaced
 from readthrough.retrieval.entities import normalise
 
 _WORD = re.compile(r"\w+(?:[-'\u2019]\w{2,})*")
@@ -28,7 +28,7 @@ def key_elements(sentences: Sequence[str]) -> list[tuple[str, ...]]:
     """
     cases = _cases(sentences)
     named = [_names(text, cases) for text in sentences]
-    other = [_terms(prepare(text), cases) for text in sentences]
+    other = [_terms(spaced(text), cases) for text in sentences]
     uses = Counter(element for lists in (named, other) for elements in lists for element in elements)
     common = max(_COMMON_LEAST, _COMMON_RATIO * len(sentences))
     chosen = []

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from readthrough import catalogue
 from readthrough.documents.base import Chunker
-from readthrough.documents.languages import definition_sections
 from readthrough.documents.loaders.markdown import find_headings
 from readthrough.documents.reading import sections_from
+from readthrough.documents.symbols import definition_sections
 from readthrough.types import Chunk, Document, Section
 from tests.document_samples import long_text
 

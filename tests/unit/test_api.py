@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import readthrough as rt
-from readthrough.errors import ConfigError, EmptyShelfError, MissingPathError, UnknownNameError, UsageError
+from readthrough.errors import ConfigError, EmptyShelfError, InputError, MissingPathError, UnknownNameError, UsageError
 from readthrough.models.scripted import ScriptedModel
 from readthrough.types import Event
+from tests.code_samples import write_repository
 
 
 @pytest.fixture
@@ -45,6 +46,16 @@ def test_ask(path: Path) -> None:
         assert "book.txt" in book._repr_html_()
         assert "1 documents" in repr(book)
         assert book.document(book.documents[0].id).text == book.text
+
+
+def test_map(tmp_path: Path, path: Path) -> None:
+    with rt.read(write_repository(tmp_path / "repository")) as book:
+        made = book.map("How is the barometer read?", tokens=80)
+        assert made.files[0].path.endswith("storm.py")
+        assert "read_barometer" in str(made)
+        assert made.tokens <= 80
+    with rt.read(path) as book, pytest.raises(InputError, match="source code"):
+        book.map()
 
 
 def test_ask_inside_a_running_loop(path: Path) -> None:

@@ -95,13 +95,7 @@ class TokenChunker:
     def _count(self) -> CountTokens:
         if self._given_count is not None:
             return self._given_count
-        tokenizer = self._tokenizer
-
-        def count(texts: Sequence[str]) -> list[int]:
-            encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-            return [len(encoding) for encoding in encodings]
-
-        return count
+        return _counting(self._tokenizer)
 
     @cached_property
     def _counter(self) -> str:
@@ -139,6 +133,28 @@ def boundaries(document: Document, spans: Sequence[tuple[int, int]]) -> dict[int
     levels.update({section.start: Level.SECTION for section in document.sections})
     levels.pop(0, None)
     return levels
+
+
+def count_by_default() -> CountTokens:
+    """Counts tokens by the tokenizer of the default embedder.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(_default_file()))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return _counting(tokenizer)
+
+
+def _counting(tokenizer: Tokenizer) -> CountTokens:
+    def count(texts: Sequence[str]) -> list[int]:
+        encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [len(encoding) for encoding in encodings]
+
+    return count
 
 
 def _default_file() -> Path:

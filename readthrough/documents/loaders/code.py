@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from readthrough.documents.languages import LANGUAGES, definition_sections, language_of
+from readthrough.documents.languages import LANGUAGES, language_of
 from readthrough.documents.reading import FileLoader, decode, fingerprint, read_source
+from readthrough.documents.symbols import definition_sections
 from readthrough.types import Document
 
 

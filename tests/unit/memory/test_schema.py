@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from readthrough.memory import library as library_module
 from readthrough.memory import schema
+from readthrough.retrieval import keywords
+from tests.code_samples import write_repository
 from tests.library_samples import open_library, write_stories
 
 
@@ -39,6 +42,31 @@ def test_an_older_library_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.
     assert library.shelve(paths).chunk_ids() == ids
     assert library.connection().execute("SELECT DISTINCT note FROM documents").fetchall() == [("none",)]
     assert version(home / "library.sqlite") == len(schema.MIGRATIONS)
+
+
+def test_a_library_without_symbols_gets_them_and_other_keywords(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, folder = tmp_path / "home", write_repository(tmp_path / "repository")
+    with monkeypatch.context() as old:
+        old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._add_symbols)])
+        old.setattr(library_module, "parse_missing", lambda *arguments: None)
+        old.setattr(keywords, "prepare", lambda text: text)
+        library = open_library(home)
+        shelf = library.shelve([folder], vectors=False)
+        ids = shelf.chunk_ids()
+        assert not shelf.search("keepwatch", 5, "bm25")
+        library.close()
+    library = open_library(home)
+    shelf = library.shelve([folder], vectors=False)
+    assert shelf.chunk_ids() == ids
+    assert "def keep_watch" in shelf.search("keepwatch", 5, "bm25")[0].chunk.text
+    assert shelf.code().definitions
+    assert library.check() == ()
+    for name in ("tower", "main"):
+        (folder / f"coast/{name}.py").write_text("x = 1\n")
+    assert not library.shelve([folder], vectors=False).search("keepwatch", 5, "bm25")
+    assert library.check() == (), "what was indexed again can be taken out"
 
 
 def test_a_step_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

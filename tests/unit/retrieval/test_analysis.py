@@ -20,6 +20,11 @@ def analyzer() -> Analyzer:
         ("STRASSE", "Die Strasse"),
         ("pages", "def loadPages(self):"),
         ("load_pages", "then load pages again"),
+        ("loadpages", "def load_pages(self):"),
+        ("loadPages", "self.load_pages()"),
+        ("server", "class HTTPServer2:"),
+        ("SHA 256", "import sha256sum"),
+        ("__init__", "the init of it"),
         ("东京", "我住在东京都附近"),
         ("谁写了这本书", "这本书的作者是鲁迅"),
         ("猫", "吾輩は猫である"),
@@ -38,6 +43,23 @@ def test_found(analyzer: Analyzer, query: str, text: str) -> None:
 def test_words_do_not_find_what_only_looks_alike(analyzer: Analyzer, query: str, text: str) -> None:
     exact = set(analyzer.terms(query, "words")) & set(analyzer.terms(text, "words"))
     assert all(len(term) == 1 for term in exact), "single characters may be shared, words and pairs not"
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("loadPages", "loadpages load pages"),
+        ("load_pages", "loadpages load pages"),
+        ("HTTPServer", "httpserver http server"),
+        ("_MAX_HOURS2", "maxhours2 max hours 2"),
+        ("utf8Decoder", "utf8decoder utf 8 decoder"),
+        ("Größe_maß", "großemaß große maß"),
+        ("x_", "x"),
+        ("PDFs and CDs of the 1990s, 2nd 3D", "pdfs and cds of the 1990s 2nd 3d"),
+    ],
+)
+def test_identifiers_whole_and_in_parts(analyzer: Analyzer, text: str, terms: str) -> None:
+    assert analyzer.terms(text, "words") == terms.split()
 
 
 def test_words_stay_as_they_stand(analyzer: Analyzer) -> None:
