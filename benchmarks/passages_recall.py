@@ -32,7 +32,7 @@ from readthrough.models.base import ModelBackend
 from readthrough.retrieval.reranking import Budget, rerank
 from readthrough.spec import build
 
-INDEXES = ("bm25", "bm25-feedback", "vectors", "hybrid", "hops")
+INDEXES = ("bm25", "bm25-feedback", "vectors", "hybrid", "hops", "entity-graph")
 FILES = {
     "musique": "musique_folder.jsonl",
     "loogle": "loogle_wiki.jsonl",

@@ -37,6 +37,7 @@ PARTS: dict[str, dict[str, str]] = {
         "hybrid": "readthrough.retrieval.indexes.hybrid:HybridIndex",
         "bm25-feedback": "readthrough.retrieval.indexes.feedback:FeedbackIndex",
         "hops": "readthrough.retrieval.indexes.hops:HopsIndex",
+        "entity-graph": "readthrough.retrieval.indexes.entity_graph:EntityGraphIndex",
     },
     "rerankers": {
         "likelihood": "readthrough.retrieval.rerankers.likelihood:LikelihoodReranker",

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from readthrough.documents.sentences import sentence_spans
 from readthrough.retrieval.analysis import spaced
 from readthrough.retrieval.entities import normalise
 
@@ -45,6 +46,13 @@ def names(sentences: Sequence[str]) -> list[list[str]]:
     """The names in each of the sentences of a text, each once, in order; a longer one is followed by its words."""
     cases = _cases(sentences)
     return [_names(text, cases) for text in sentences]
+
+
+def names_in(texts: Sequence[str]) -> list[list[tuple[str, ...]]]:
+    """The names in each sentence of each text, normalised, each once a sentence, in order."""
+    sentences = [[text[start:end] for start, end in sentence_spans(text)] for text in texts]
+    found = iter(names([sentence for inside in sentences for sentence in inside]))
+    return [[tuple(dict.fromkeys(filter(None, map(normalise, next(found))))) for _ in inside] for inside in sentences]
 
 
 def _cases(sentences: Sequence[str]) -> Cases:

@@ -19,11 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from readthrough.documents.sentences import sentence_spans
 from readthrough.retrieval.base import Corpus
-from readthrough.retrieval.elements import names
+from readthrough.retrieval.elements import names_in
 from readthrough.retrieval.embedding import embed_texts
-from readthrough.retrieval.entities import normalise
 from readthrough.retrieval.indexes.bm25 import holding
 from readthrough.retrieval.indexes.hybrid import HybridIndex, take_turns
 
@@ -93,8 +91,9 @@ def bridges(corpus: Corpus, query: str, seeds: Sequence[int], chunk_ids: np.ndar
     common = max(COMMON_LEAST, COMMON_RATIO * len(chunk_ids))
     found: list[Bridge] = []
     held: dict[str, np.ndarray] = {}
-    for seed, named in zip(seeds, _named([chunk.text for chunk in corpus.get(seeds)]), strict=True):
-        for name in named:
+    named = names_in([chunk.text for chunk in corpus.get(seeds)])
+    for seed, sentences in zip(seeds, named, strict=True):
+        for name in dict.fromkeys(name for inside in sentences for name in inside):
             if asked.issuperset(_words(name)):
                 continue
             if name not in held:
@@ -107,13 +106,3 @@ def bridges(corpus: Corpus, query: str, seeds: Sequence[int], chunk_ids: np.ndar
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
-
-
-def _named(texts: Sequence[str]) -> list[list[str]]:
-    """The names in each text, normalised, each once."""
-    sentences = [[text[start:end] for start, end in sentence_spans(text)] for text in texts]
-    found = iter(names([sentence for inside in sentences for sentence in inside]))
-    return [
-        list(dict.fromkeys(filter(None, (normalise(name) for _ in inside for name in next(found)))))
-        for inside in sentences
-    ]
