@@ -18,7 +18,8 @@ from readthrough.memory.database import Database, guard
 from readthrough.memory.holdings import Holding
 from readthrough.memory.shelf import Shelf
 from readthrough.memory.shelving import Shelving
-from readthrough.memory.vectors import VectorStore
+from readthrough.memory.vector_files import VectorFiles
+from readthrough.memory.vectors import Vectors
 from readthrough.retrieval import facts
 from readthrough.retrieval.analysis import Analyzer
 from readthrough.retrieval.base import Embedder
@@ -76,9 +77,10 @@ class Library:
             for made in (home, folder):
                 made.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = Database(home / "library.sqlite", on_event)
-        self.vectors = VectorStore(self._database, folder, self._embedder_name, lambda: self.embedder, self.texts)
-        self.vectors.on_event = on_event
-        self._recovering(self.vectors.sweep)
+        self._keeper = VectorFiles(self._database, folder, self._embedder_name)
+        self._keeper.on_event = on_event
+        self.vectors = Vectors(self._keeper, self._embedder_name, lambda: self.embedder, self.texts)
+        self._recovering(self._keeper.sweep)
 
     @classmethod
     def open(
@@ -133,7 +135,7 @@ class Library:
             InputError: a path is missing, a named file cannot be read, or (EmptyShelfError) nothing can be.
             LibraryError: the library cannot be read or written; what was entered before is kept.
         """
-        self.vectors.on_event = listener = on_event or self.on_event
+        self._keeper.on_event = listener = on_event or self.on_event
         shown = [os.fspath(path) for path in paths]
         splits = self._chunker if chunker is None else chunker
         return self._recovering(lambda: self._shelve(shown, encoding, stdin, vectors, (splits, listener)))
@@ -188,7 +190,7 @@ class Library:
     def size(self) -> int:
         """What the library takes on disk, in bytes."""
         with self.guard():
-            return self._database.size_bytes() + self.vectors.size_bytes()
+            return self._database.size_bytes() + self._keeper.size_bytes()
 
     def prune(self, limit_bytes: int | None = None, unused_seconds: float | None = None) -> tuple[Holding, ...]:
         """Take out what was not used for `unused_seconds`, then what was used longest ago until the library takes
@@ -212,7 +214,7 @@ class Library:
             if broken:
                 self._database.set_aside()
                 return tuple(broken)
-            return (*holdings.problems(self.connection()), *self.vectors.check())
+            return (*holdings.problems(self.connection()), *self._keeper.check())
 
     @property
     def embedder(self) -> Embedder:
@@ -256,6 +258,7 @@ class Library:
 
     def close(self) -> None:
         """Close the files. Calling it twice is fine."""
+        self._keeper.close()
         self._database.close()
 
     def _recovering(self, work: Callable[[], Result]) -> Result:
@@ -272,11 +275,11 @@ class Library:
     def _take_out(self, doomed: Iterable[Holding]) -> None:
         with self._database.write() as connection:
             store.delete_documents(connection, [holding.row for holding in doomed])
-        self.vectors.sweep()
+        self._keeper.sweep()
 
     def _settle(self) -> None:
         """Give the space of what was taken out back to the disk."""
-        self.vectors.compact()
+        self._keeper.compact()
         self._database.shrink()
 
     def _shrink(self, limit_bytes: int, kept: frozenset[int]) -> tuple[Holding, ...]:

@@ -52,9 +52,16 @@ def _add_facts(connection: sqlite3.Connection) -> None:
     connection.execute(facts.TABLE)
 
 
+def _add_approximations(connection: sqlite3.Connection) -> None:
+    """The approximate index of an embedder's vectors, `name` is the SHA-256 of its file; see `vector_files`."""
+    connection.execute(
+        "CREATE TABLE approximations (embedder TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL)"
+    )
+
+
 Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
 
-MIGRATIONS: Migrations = (_create, _add_facts)
+MIGRATIONS: Migrations = (_create, _add_facts, _add_approximations)
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 
 

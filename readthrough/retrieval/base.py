@@ -1,13 +1,15 @@
-"""The extension points of `retrieval`: an Embedder makes vectors, an Index finds chunks.
+"""The extension points of `retrieval`: an Embedder makes vectors, a VectorStore keeps them, an Index finds chunks.
 
 An index works on chunk ids (the rows of the library) and never on text it does not need. `among` restricts a
-search to the chunks of one question's documents; scores then depend on those chunks alone, not on what else
-the library holds.
+search to some of the question's chunks; scores then depend on those chunks alone, not on what else the library
+holds. Whatever a filter names (documents, sections, pages, places), it reaches indexes and stores as the ids of
+the chunks that pass, so that every one of them obeys every filter in the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -37,13 +39,88 @@ class Embedder(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which chunks a search may find: those that hold any part of what all the fields that are set name.
+
+    Attributes:
+        documents: ids of documents.
+        section: words of a heading, in any case: `Chapter 3` fits `Part I > Chapter 3`, and not `Chapter 30`.
+        pages: the first and the last page, from 1; a document without pages has none of them.
+        lines: the first and the last line, from 1.
+        start: a place in the document's text, in characters.
+        end: the place behind the last, None for the end of the text.
+    """
+
+    documents: tuple[str, ...] | None = None
+    section: str | None = None
+    pages: tuple[int, int] | None = None
+    lines: tuple[int, int] | None = None
+    start: int = 0
+    end: int | None = None
+
+
+Among = Filter | Sequence[str] | None
+"""What is searched: what passes a filter, the documents with these ids, or (None) everything."""
+
+
 @runtime_checkable
 class Index(Protocol):
-    """Finds chunks for a query. Made as `IndexClass(corpus)`, with its options as keywords after it."""
+    """Finds chunks for a query. Made as `IndexClass(corpus)`, with its options as keywords after it.
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
-        """The `k` best chunks as (chunk id, score), best first; `among` names the documents to search."""
+    What it searches is added, replaced and taken out by the library, with the documents.
+    """
+
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
+        """The `k` best chunks of `among` as (chunk id, score), best first."""
         ...
+
+
+@runtime_checkable
+class VectorStore(Protocol):
+    """Keeps unit vectors by chunk id in a place of their own: `open_collection` of a part in the catalogue's `stores`.
+
+    Every method raises LibraryError where the place cannot be reached, or refuses.
+    """
+
+    def upsert(self, chunk_ids: np.ndarray, vectors: np.ndarray) -> None:
+        """Add `vectors` `[N, D]`, float32, of `chunk_ids` `[N]`, int64; a vector that was there is replaced."""
+        ...
+
+    def delete(self, chunk_ids: np.ndarray) -> None:
+        """Take vectors out; ids that are not there do not matter."""
+        ...
+
+    def search(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
+        """The `k` of `chunk_ids` (ascending) nearest to a unit `vector` `[D]` as (id, cosine), best first.
+
+        Exact for up to `EXACT_CHUNKS` of them; of more, at least 0.95 of the nearest are found.
+        """
+        ...
+
+    def get(self, chunk_ids: np.ndarray) -> np.ndarray:
+        """The vectors `[N, D]`, float32, in the order of `chunk_ids` `[N]`.
+
+        Raises:
+            KeyError: one is not there.
+        """
+        ...
+
+    def ids(self) -> np.ndarray:
+        """Every chunk id there is, ascending, int64."""
+        ...
+
+    def count(self) -> int:
+        """How many vectors there are."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection. Calling it twice is fine."""
+        ...
+
+
+EXACT_CHUNKS = 50_000
+"""Up to so many vectors are compared one by one: 384 dimensions take 7 ms on one core."""
 
 
 class Corpus(Protocol):
@@ -55,10 +132,10 @@ class Corpus(Protocol):
         """The calling thread's connection to the library, for reading."""
         ...
 
-    def chunk_array(self, among: Sequence[str] | None = None) -> np.ndarray:
-        """The chunk ids of the documents `among` (None: of all), ascending, int64."""
+    def chunk_array(self, among: Among = None) -> np.ndarray:
+        """The ids of the chunks that pass `among`, ascending, int64. Not to be changed."""
         ...
 
     def nearest(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
-        """The `k` of `chunk_ids` nearest to a unit `vector` `[dimensions]` by cosine, best first."""
+        """The `k` of `chunk_ids` nearest to a unit `vector` `[dimensions]` by cosine, best first; see `VectorStore`."""
         ...
