@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from readthrough.types import Document as Document
     from readthrough.types import Event as Event
     from readthrough.types import Evidence as Evidence
+    from readthrough.types import Filter as Filter
     from readthrough.types import Hit as Hit
     from readthrough.types import Limits as Limits
 
@@ -36,6 +37,7 @@ _EXPORTS = {
     "Document": "readthrough.types",
     "Event": "readthrough.types",
     "Evidence": "readthrough.types",
+    "Filter": "readthrough.types",
     "Hit": "readthrough.types",
     "Limits": "readthrough.types",
     "ReadthroughError": "readthrough.errors",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from readthrough.config import Overrides, Settings, load_settings
 from readthrough.errors import MissingPathError, UsageError
 from readthrough.opening import Models, Texts, as_kept, key, open_library, open_runs, with_file
-from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, SkippedFile
+from readthrough.types import Answer, Cost, Document, Event, Filter, Hit, Limits, SkippedFile
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -259,11 +259,12 @@ class Book:
             options["words"] = words
         return self.ask(summary_question(focus), workflow=WORKFLOW, **options)
 
-    def search(self, query: str, k: int = 10) -> list[Hit]:
-        """The `k` chunks that fit `query` best, best first.
+    def search(self, query: str, k: int = 10, within: Filter | None = None) -> list[Hit]:
+        """The `k` chunks that fit `query` best, best first; only such as pass the filter `within`.
 
         Raises:
             UsageError: the query is empty, or `k` is not positive.
+            InputError: nothing in these texts passes the filter.
             ConfigError: the settings name an unknown index.
         """
         if not query.strip():
@@ -271,7 +272,9 @@ class Book:
         if k < 1:
             raise UsageError(f"k = {k}: at least one hit must be asked for")
         with self._lock:
-            return self._shelf.search(query, k, self._settings.index)
+            if within is not None:
+                self._shelf.require(within)
+            return self._shelf.search(query, k, self._settings.index, within)
 
     def as_retriever(self, k: int = 10) -> ReadthroughRetriever:
         """`search` as a LangChain retriever of `k` passages; it lives as long as the book is open."""

@@ -35,6 +35,7 @@ PARTS: dict[str, dict[str, str]] = {
         "bm25": "readthrough.retrieval.indexes.bm25:BM25Index",
         "vectors": "readthrough.retrieval.indexes.vectors:VectorIndex",
         "hybrid": "readthrough.retrieval.indexes.hybrid:HybridIndex",
+        "hybrid-weighted": "readthrough.retrieval.indexes.hybrid:WeightedHybridIndex",
     },
     "models": {
         "local": "readthrough.models.local.backend:LocalModel",

@@ -58,7 +58,7 @@ class Texts(Common):
     index: Annotated[
         str | None,
         typer.Option(
-            help="Index: hybrid, bm25 or vectors.",
+            help="Index: hybrid, hybrid-weighted, bm25 or vectors.",
             autocompletion=complete(partial(names, "indexes")),
             rich_help_panel=READING,
         ),

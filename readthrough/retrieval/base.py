@@ -9,8 +9,9 @@ the chunks that pass, so that every one of them obeys every filter in the same w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from readthrough.types import Filter
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,27 +38,6 @@ class Embedder(Protocol):
             ValueError: a text is longer than `max_tokens`; it is never cut.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which chunks a search may find: those that hold any part of what all the fields that are set name.
-
-    Attributes:
-        documents: ids of documents.
-        section: words of a heading, in any case: `Chapter 3` fits `Part I > Chapter 3`, and not `Chapter 30`.
-        pages: the first and the last page, from 1; a document without pages has none of them.
-        lines: the first and the last line, from 1.
-        start: a place in the document's text, in characters.
-        end: the place behind the last, None for the end of the text.
-    """
-
-    documents: tuple[str, ...] | None = None
-    section: str | None = None
-    pages: tuple[int, int] | None = None
-    lines: tuple[int, int] | None = None
-    start: int = 0
-    end: int | None = None
 
 
 Among = Filter | Sequence[str] | None

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from readthrough.retrieval.analysis import TOKENIZERS, Analyzer
-from readthrough.retrieval.base import Corpus
+from readthrough.retrieval.base import Among, Corpus
 
 LARGE_SET_CHUNKS = 300
 
@@ -36,7 +36,7 @@ class BM25Index:
         self._k1 = k1
         self._b = b
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, score); only chunks that hold a term of the query."""
         chunk_ids = self._corpus.chunk_array(among)
         if not len(chunk_ids):
