@@ -100,7 +100,7 @@ def test_nothing_passes(tmp_path: Path) -> None:
     shelf = open_library(tmp_path / "home").shelve([path], vectors=False)
     assert [hit.chunk.text for hit in shelf.search("waves boats", 5, "bm25", Filter(section="storm"))]
     assert not shelf.search("waves", 5, "bm25", Filter(section="stork"))
-    with pytest.raises(InputError, match="'stork'.*did you mean 'The Storm'"):
+    with pytest.raises(InputError, match="'the stork'.*did you mean 'The Storm'"):
         shelf.require(Filter(section="the stork"))
     with pytest.raises(InputError, match=r"nothing .* in bok\.md.*book\.md"):
         shelf.require(Filter(documents=("bok.md",)))
