@@ -37,6 +37,10 @@ PARTS: dict[str, dict[str, str]] = {
         "hybrid": "readthrough.retrieval.indexes.hybrid:HybridIndex",
         "hybrid-weighted": "readthrough.retrieval.indexes.hybrid:WeightedHybridIndex",
     },
+    "stores": {
+        "pgvector": "readthrough.retrieval.stores.pgvector:Pgvector",
+        "qdrant": "readthrough.retrieval.stores.qdrant:Qdrant",
+    },
     "models": {
         "local": "readthrough.models.local.backend:LocalModel",
         "openai": "readthrough.models.openai:OpenAIModel",

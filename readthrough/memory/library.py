@@ -16,13 +16,14 @@ from readthrough.errors import LibraryError
 from readthrough.memory import holdings, store
 from readthrough.memory.database import Database, guard
 from readthrough.memory.holdings import Holding
+from readthrough.memory.served_vectors import ServedVectors
 from readthrough.memory.shelf import Shelf
 from readthrough.memory.shelving import Shelving
 from readthrough.memory.vector_files import VectorFiles
-from readthrough.memory.vectors import Vectors
+from readthrough.memory.vectors import Keeper, Vectors
 from readthrough.retrieval import facts
 from readthrough.retrieval.analysis import Analyzer
-from readthrough.retrieval.base import Embedder
+from readthrough.retrieval.base import Embedder, Store
 from readthrough.retrieval.facts import Extract
 from readthrough.types import Chunk, Document, Event
 
@@ -64,6 +65,7 @@ class Library:
         chunker: Chunker,
         size_limit_bytes: int | None,
         on_event: OnEvent | None,
+        store: Store | None = None,
     ) -> None:
         self.home = home
         self.on_event = on_event
@@ -77,7 +79,10 @@ class Library:
             for made in (home, folder):
                 made.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = Database(home / "library.sqlite", on_event)
-        self._keeper = VectorFiles(self._database, folder, self._embedder_name)
+        files = VectorFiles(self._database, folder, self._embedder_name)
+        self._keeper: Keeper = files
+        if store is not None:
+            self._keeper = ServedVectors(self._database, store, self._embedder_name, files)
         self._keeper.on_event = on_event
         self.vectors = Vectors(self._keeper, self._embedder_name, lambda: self.embedder, self.texts)
         self._recovering(self._keeper.sweep)
@@ -91,6 +96,7 @@ class Library:
         chunker: Chunker | None = None,
         size_limit_bytes: int | None = None,
         on_event: OnEvent | None = None,
+        store: Store | None = None,
     ) -> Library:
         """Open the library in the folder `home`, which is made where there is none.
 
@@ -100,6 +106,7 @@ class Library:
             chunker: how documents are split; source code at its definitions and the rest by sentences when left out.
             size_limit_bytes: above this, the documents that were used longest ago are taken out.
             on_event: hears of progress and warnings.
+            store: the server that keeps the vectors; files in `home` when left out.
 
         Raises:
             LibraryError: it cannot be read or written, or a newer readthrough wrote it.
@@ -109,7 +116,7 @@ class Library:
             raise catalogue.unknown("embedder", embedder, catalogue.names("embedders"))
         if chunker is None:
             chunker = ByKind()
-        return cls(Path(home), embedder or DEFAULT_EMBEDDER, chunker, size_limit_bytes, on_event)
+        return cls(Path(home), embedder or DEFAULT_EMBEDDER, chunker, size_limit_bytes, on_event, store)
 
     def shelve(
         self,

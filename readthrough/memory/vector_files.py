@@ -22,7 +22,7 @@ import numpy as np
 from readthrough.memory.database import Database
 from readthrough.memory.manifest import Manifest, read_manifest
 from readthrough.memory.vectors import LostVectorsError
-from readthrough.retrieval import approximate, segments
+from readthrough.retrieval import approximate, base, segments
 from readthrough.retrieval.approximate import Approximation
 from readthrough.types import Event
 
@@ -77,7 +77,7 @@ class VectorFiles:
     def search(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
         """See `VectorStore`; exact where `chunk_ids` are few or nothing but flat files is there."""
         manifest = self._read_manifest()
-        near = None if len(chunk_ids) <= approximate.EXACT_CHUNKS else self._approximation(manifest)
+        near = None if len(chunk_ids) <= base.EXACT_CHUNKS else self._approximation(manifest)
         if near is None:
             return self._exact(manifest, vector, k, chunk_ids)
         found = near.candidates(vector, k, chunk_ids)
@@ -100,10 +100,10 @@ class VectorFiles:
             if row[0] > MOST_SMALL_SEGMENTS:
                 self._merge()
         manifest = self._read_manifest()
-        if len(manifest.ids) <= approximate.EXACT_CHUNKS or (manifest.approximation and not added):
+        if len(manifest.ids) <= base.EXACT_CHUNKS or (manifest.approximation and not added):
             return
         near = self._approximation(manifest)
-        if near is None or len(self._not_covered(manifest, near, manifest.ids)) > approximate.EXACT_CHUNKS // 2:
+        if near is None or len(self._not_covered(manifest, near, manifest.ids)) > base.EXACT_CHUNKS // 2:
             self._approximate(manifest)
 
     def sweep(self) -> None:
@@ -126,7 +126,7 @@ class VectorFiles:
             return
         near = self._approximation(manifest)
         dead = 0 if near is None else len(np.setdiff1d(near.ids, manifest.ids, assume_unique=True))
-        if len(manifest.ids) <= approximate.EXACT_CHUNKS:
+        if len(manifest.ids) <= base.EXACT_CHUNKS:
             self._replace_approximation(manifest, None, None)
         elif near is None or dead * 4 > len(near.ids):
             self._approximate(manifest)
@@ -163,9 +163,7 @@ class VectorFiles:
         self._manifest = read_manifest(self._database.connection(), self._embedder, self._manifest)
         return self._manifest
 
-    def _exact(
-        self, manifest: Manifest, vector: np.ndarray, k: int, chunk_ids: np.ndarray
-    ) -> list[tuple[int, float]]:
+    def _exact(self, manifest: Manifest, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
         faiss = segments.load_faiss()
         found: list[tuple[int, float]] = []
         query = np.ascontiguousarray(vector[None], dtype=np.float32)
@@ -191,8 +189,8 @@ class VectorFiles:
                 opened.append((self._open(name), ids))
             except segments.DamagedSegmentError as error:
                 damaged.append((name, error))
-        for name, error in damaged:
-            self._forget(name, error)
+        for name, reason in damaged:
+            self._forget(name, reason)
         if damaged:
             raise LostVectorsError
         return opened

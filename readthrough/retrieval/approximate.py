@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from readthrough.retrieval import segments
-from readthrough.retrieval.base import EXACT_CHUNKS
+from readthrough.retrieval import base, segments
 from readthrough.types import Event
 
 HNSW_CHUNKS = 200_000
@@ -41,7 +40,7 @@ PRODUCT_CANDIDATES = 20
 
 def kind_for(count: int, dimensions: int) -> str | None:
     """The FAISS description of the index for `count` vectors by the rule above, None where none is needed."""
-    if count <= EXACT_CHUNKS:
+    if count <= base.EXACT_CHUNKS:
         return None
     if count <= HNSW_CHUNKS:
         return f"HNSW{LINKS},SQ8"

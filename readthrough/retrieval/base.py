@@ -58,7 +58,7 @@ class Index(Protocol):
 
 @runtime_checkable
 class VectorStore(Protocol):
-    """Keeps unit vectors by chunk id in a place of their own: `open_collection` of a part in the catalogue's `stores`.
+    """Keeps unit vectors by chunk id on a server: what `open` of a part in the catalogue's `stores` returns.
 
     Every method raises LibraryError where the place cannot be reached, or refuses.
     """
@@ -96,6 +96,22 @@ class VectorStore(Protocol):
 
     def close(self) -> None:
         """Let go of the connection. Calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class Store(Protocol):
+    """A server that keeps vectors. A dataclass whose fields are its options."""
+
+    url: str
+
+    def open(self, collection: str, dimensions: int) -> VectorStore:
+        """The collection with this name, made where there is none.
+
+        Raises:
+            LibraryError: the server cannot be reached, or the collection has other dimensions.
+            MissingExtraError: its client is not installed.
+        """
         ...
 
 

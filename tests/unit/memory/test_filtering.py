@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ HEADINGS = [("Part I",), ("Part I", "Chapter 3: Home"), ("Part I", "Chapter 30")
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
     cuts = sorted(draw(st.lists(st.integers(0, len(TEXT)), min_size=6, max_size=6, unique=True)))
-    sections = tuple(Section(path, *span) for path, span in zip(HEADINGS, zip(cuts, cuts[1:]), strict=False))
+    sections = tuple(Section(path, *span) for path, span in zip(HEADINGS, pairwise(cuts), strict=True))
     middle = draw(st.integers(1, len(TEXT) - 1))
     pages = draw(st.sampled_from([(), (Page(1, 0, middle), Page(2, middle, len(TEXT)))]))
     return Document("d", "d.txt", TEXT, "text", pages, sections)
@@ -29,7 +30,7 @@ def documents(draw: st.DrawFn) -> Document:
 
 def chunks_of(cuts: list[int]) -> list[Chunk]:
     edges = [0, *sorted(set(cuts)), len(TEXT)]
-    spans = [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    spans = [(a, b) for a, b in pairwise(edges) if a < b]
     return [Chunk(100 + n, "d", n, a, b, "") for n, (a, b) in enumerate(spans)]
 
 
@@ -88,7 +89,9 @@ def test_names_of_documents(name: str, fits: bool) -> None:
     assert is_named(entry, ["other.md", name]) == fits
 
 
-@pytest.mark.parametrize("wrong", [{"pages": (3, 2)}, {"lines": (0, 4)}, {"start": -1}, {"start": 5, "end": 5}, {"section": " "}])
+@pytest.mark.parametrize(
+    "wrong", [{"pages": (3, 2)}, {"lines": (0, 4)}, {"start": -1}, {"start": 5, "end": 5}, {"section": " "}]
+)
 def test_a_filter_that_means_nothing(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Filter(**wrong)  # type: ignore[arg-type]
