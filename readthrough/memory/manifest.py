@@ -43,8 +43,10 @@ class Manifest:
         Raises:
             LostVectorsError: one has no vector.
         """
+        if not len(chunk_ids):
+            return
         rows = np.searchsorted(self.ids, chunk_ids)
-        if len(chunk_ids) and (rows[-1] == len(self.ids) or not np.array_equal(self.ids[rows], chunk_ids)):
+        if rows[-1] == len(self.ids) or not np.array_equal(self.ids[rows], chunk_ids):
             raise LostVectorsError
         places = self.places[rows]
         order = np.argsort(places, kind="stable")

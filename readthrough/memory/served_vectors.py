@@ -124,7 +124,9 @@ class ServedVectors:
         """The collection; when it is opened, what a crash has left is put right."""
         with self._lock:
             if self._opened is None:
-                opened = self._store.open(self._name(), dimensions)
+                name = self._name()
+                with self._database.write():  # two processes may not make the collection at once
+                    opened = self._store.open(name, dimensions)
                 self._match(opened)
                 self._opened = opened
             return self._opened

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from readthrough.errors import LibraryError
 from readthrough.memory.database import Database
 from readthrough.memory.manifest import Manifest, read_manifest
 from readthrough.memory.vectors import LostVectorsError
@@ -45,6 +46,7 @@ class VectorFiles:
         self._manifest: Manifest | None = None
         self._complete: tuple[Manifest, np.ndarray] | None = None
         self._rest: tuple[Manifest, np.ndarray, np.ndarray] | None = None
+        self._cannot_build = False
         self.place = str(folder)
         self.on_event: Callable[[Event], None] | None = None
 
@@ -103,8 +105,23 @@ class VectorFiles:
         if len(manifest.ids) <= base.EXACT_CHUNKS or (manifest.approximation and not added):
             return
         near = self._approximation(manifest)
-        if near is None or len(self._not_covered(manifest, near, manifest.ids)) > base.EXACT_CHUNKS // 2:
+        if near is not None and len(self._not_covered(manifest, near, manifest.ids)) <= base.EXACT_CHUNKS // 2:
+            return
+        if added:
             self._approximate(manifest)
+        elif not self._cannot_build:
+            self._approximate_if_possible(manifest)
+
+    def _approximate_if_possible(self, manifest: Manifest) -> None:
+        """For a search: a disk that is full makes it slow, not impossible."""
+        try:
+            self._approximate(manifest)
+        except LibraryError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            self._cannot_build = True
+            if self.on_event:
+                self.on_event(Event("warning", 0, note=f"{error}: all vectors are compared one by one"))
 
     def sweep(self) -> None:
         """Remove the entries that no chunk needs, and the files that no entry names (a crash leaves such)."""

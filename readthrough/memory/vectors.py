@@ -153,10 +153,10 @@ class Vectors:
         return lambda event: listener(Event("embed", min(done + event.done, total), total, "chunks"))
 
     def _require_dimensions(self, given: int) -> None:
-        held = self.keeper.dimensions()
+        held, name = self.keeper.dimensions(), self._embedder_name
         if held is not None and held != given:
             raise LibraryError(
-                f"the library holds vectors of {self._embedder_name} with {held} dimensions, the embedder gives {given}",
+                f"the library holds vectors of {name} with {held} dimensions, the embedder gives {given}",
                 path=self.keeper.place,
                 hint="give the changed embedder another name, or use another folder with --home",
             )

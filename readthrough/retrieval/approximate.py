@@ -30,6 +30,7 @@ LINKS = 32
 BUILD_BREADTH = 80
 SEARCH_BREADTH = 128
 PROBED_SHARE = 16  # one list in so many is searched
+FEWEST_PROBED = 16
 TRAINING_POINTS = 64  # a list
 STEP_CHUNKS = 10_000
 
@@ -45,7 +46,7 @@ def kind_for(count: int, dimensions: int) -> str | None:
     if count <= HNSW_CHUNKS:
         return f"HNSW{LINKS},SQ8"
     lists = 2 ** round(math.log2(2 * math.sqrt(count)))
-    codes = f"PQ{dimensions // 4}" if count > IVF_CHUNKS and dimensions % 4 == 0 else "SQ8"
+    codes = f"PQ{dimensions // 4}np" if count > IVF_CHUNKS and dimensions % 4 == 0 else "SQ8"
     return f"IVF{lists},{codes}"
 
 
@@ -124,7 +125,7 @@ class Approximation:
             breadth = math.ceil(max(SEARCH_BREADTH, count) / share)
             options = faiss.SearchParametersHNSW(sel=selector, efSearch=breadth)
         else:
-            probed = math.ceil(self._inner.nlist / PROBED_SHARE / share)
+            probed = math.ceil(max(FEWEST_PROBED, self._inner.nlist / PROBED_SHARE) / share)
             options = faiss.SearchParametersIVF(sel=selector, nprobe=min(self._inner.nlist, probed))
         query = np.ascontiguousarray(vector[None], dtype=np.float32)
         places = self._inner.search(query, count, params=options)[1][0]
