@@ -142,6 +142,7 @@ def crash_at(number: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Growing from a small library over merged segments to an approximate index."""
     monkeypatch.setattr(base, "EXACT_CHUNKS", 60)
