@@ -25,6 +25,7 @@ from readthrough.memory.manifest import Manifest, read_manifest
 from readthrough.memory.vectors import LostVectorsError
 from readthrough.retrieval import approximate, base, segments
 from readthrough.retrieval.approximate import Approximation
+from readthrough.retrieval.segments import Segment
 from readthrough.types import Event
 
 if TYPE_CHECKING:
@@ -181,25 +182,20 @@ class VectorFiles:
         return self._manifest
 
     def _exact(self, manifest: Manifest, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
-        faiss = segments.load_faiss()
-        found: list[tuple[int, float]] = []
-        query = np.ascontiguousarray(vector[None], dtype=np.float32)
-        for index, ids in self._segments(manifest, chunk_ids):
-            some = None if len(ids) == index.ntotal else faiss.SearchParameters(sel=faiss.IDSelectorBatch(ids))
-            scores, hits = index.search(query, min(k, len(ids)), params=some)
-            found += zip(hits[0].tolist(), scores[0].tolist(), strict=True)
-        return _best(found, k)
+        query = np.ascontiguousarray(vector, dtype=np.float32)
+        opened = self._segments(manifest, chunk_ids)
+        return _best([hit for segment, ids in opened for hit in segment.search(query, k, ids)], k)
 
     def _vectors(self, manifest: Manifest, chunk_ids: np.ndarray) -> np.ndarray:
         """The vectors `[N, D]` of `chunk_ids` (ascending)."""
         vectors = np.empty((len(chunk_ids), self.dimensions() or 0), dtype=np.float32)
-        for index, ids in self._segments(manifest, chunk_ids):
-            vectors[np.searchsorted(chunk_ids, ids)] = _rows(index, ids)
+        for segment, ids in self._segments(manifest, chunk_ids):
+            vectors[np.searchsorted(chunk_ids, ids)] = segment.rows(ids)
         return vectors
 
-    def _segments(self, manifest: Manifest, chunk_ids: np.ndarray) -> list[tuple[Any, np.ndarray]]:
-        """The FAISS indexes that hold `chunk_ids` (ascending), each with those it holds. Whole ones only."""
-        opened: list[tuple[Any, np.ndarray]] = []
+    def _segments(self, manifest: Manifest, chunk_ids: np.ndarray) -> list[tuple[Segment, np.ndarray]]:
+        """The segments that hold `chunk_ids` (ascending), each with those it holds. Whole ones only."""
+        opened: list[tuple[Segment, np.ndarray]] = []
         damaged: list[tuple[str, segments.DamagedSegmentError]] = []
         for name, ids in manifest.groups(chunk_ids):
             try:
@@ -212,15 +208,17 @@ class VectorFiles:
             raise LostVectorsError
         return opened
 
-    def _open(self, name: str, read: Callable[[], Any] | None = None) -> Any:
-        """The FAISS index of a file; hashed once, and again whenever the file has changed."""
+    def _open(self, name: str, read: Callable[[str], Any] | None = None) -> Any:
+        """A segment, or what `read` makes of a file; hashed once, and again whenever the file has changed."""
         with self._lock:
             stamp = segments.stamp(self._folder, name)
             if name not in self._loaded or self._loaded[name][0] != stamp:
                 self._loaded.pop(name, None)
-                made = read() if read else segments.read_segment(self._folder, name)
-                self._loaded[name] = (stamp, made)
+                self._loaded[name] = (stamp, (read or self._read)(name))
             return self._loaded[name][1]
+
+    def _read(self, name: str) -> Segment:
+        return Segment(segments.read_segment(self._folder, name))
 
     def _approximation(self, manifest: Manifest) -> Approximation | None:
         """The approximate index, None where there is none or its file is damaged."""
@@ -228,7 +226,7 @@ class VectorFiles:
             return None
         name, kind = manifest.approximation
 
-        def read() -> Approximation:
+        def read(name: str) -> Approximation:
             return Approximation(segments.read_segment(self._folder, name, kind.startswith("IVF")))
 
         try:
@@ -254,7 +252,7 @@ class VectorFiles:
         chance = np.random.default_rng(0)
         count = min(len(manifest.ids), approximate.training_chunks(kind))
         sample = self._vectors(manifest, np.sort(chance.choice(manifest.ids, count, replace=False)))
-        blocks = ((ids, _rows(index, ids)) for index, ids in self._segments(manifest, manifest.ids))
+        blocks = ((ids, segment.rows(ids)) for segment, ids in self._segments(manifest, manifest.ids))
         built = approximate.build(kind, sample, blocks, len(manifest.ids), self.on_event)
         self._replace_approximation(manifest, kind, built)
 
@@ -319,7 +317,7 @@ class VectorFiles:
                     select = "SELECT chunk FROM vectors WHERE segment = ? ORDER BY chunk"
                     rows = [np.array(connection.execute(select, (name,)).fetchall(), dtype=np.int64) for name in group]
                     ids = [held[:, 0] for held in rows]
-                    vectors = [_rows(self._open(name), held) for name, held in zip(group, ids, strict=True)]
+                    vectors = [self._open(name).rows(held) for name, held in zip(group, ids, strict=True)]
                     self._enter(connection, np.concatenate(ids), np.concatenate(vectors))
             self.sweep()
 
@@ -354,12 +352,3 @@ class VectorFiles:
 
 def _best(hits: list[tuple[int, float]], k: int) -> list[tuple[int, float]]:
     return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
-
-
-def _rows(index: Any, chunk_ids: np.ndarray) -> np.ndarray:
-    """The vectors of `chunk_ids` `[N]` out of a flat FAISS index, `[N, D]`."""
-    ids = segments.ids_of(index)
-    order = np.argsort(ids)
-    places = order[np.searchsorted(ids, chunk_ids, sorter=order)]
-    rows: np.ndarray = index.index.reconstruct_batch(places)
-    return rows

@@ -29,8 +29,8 @@ IVF_CHUNKS = 2_000_000
 LINKS = 32
 BUILD_BREADTH = 80
 SEARCH_BREADTH = 128
-PROBED_SHARE = 16  # one list in so many is searched
-FEWEST_PROBED = 16
+PROBED_SHARE = 32  # one list in so many is searched
+FEWEST_PROBED = 32
 TRAINING_POINTS = 64  # a list
 STEP_CHUNKS = 10_000
 

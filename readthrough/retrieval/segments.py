@@ -25,6 +25,33 @@ class DamagedSegmentError(Exception):
     """A vector file that is missing or whose bytes are not those that were written. Repaired by its owner."""
 
 
+class Segment:
+    """An opened flat file. Safe to share by threads."""
+
+    def __init__(self, index: Any) -> None:
+        import numpy as np
+
+        self._index = index
+        own = ids_of(index)
+        self._order = np.argsort(own, kind="stable")
+        self._ids = own[self._order]
+
+    def rows(self, chunk_ids: np.ndarray) -> np.ndarray:
+        """The vectors `[N, D]` of `chunk_ids` `[N]`, all of which it holds."""
+        places = self._order[self._ids.searchsorted(chunk_ids)]
+        vectors: np.ndarray = self._index.index.reconstruct_batch(places)
+        return vectors
+
+    def search(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
+        """The `k` of `chunk_ids`, all of which it holds, nearest to a unit `vector` `[D]`, best first."""
+        faiss = load_faiss()
+        some = None
+        if len(chunk_ids) < len(self._ids):
+            some = faiss.SearchParameters(sel=faiss.IDSelectorBatch(chunk_ids))
+        scores, hits = self._index.search(vector[None], min(k, len(chunk_ids)), params=some)
+        return list(zip(hits[0].tolist(), scores[0].tolist(), strict=True))
+
+
 def write_segment(folder: Path, chunk_ids: np.ndarray, vectors: np.ndarray) -> str:
     """Write `vectors` `[N, D]` of `chunk_ids` `[N]` so that the file is whole or absent; returns its name.
 

@@ -25,7 +25,6 @@ def small_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(vector_files, "SEGMENT_CHUNKS", 150)
     monkeypatch.setattr(vector_files, "MOST_SMALL_SEGMENTS", 3)
     monkeypatch.setattr(segments, "MAPPED_BYTES", 20_000)
-    monkeypatch.setattr(approximate, "FEWEST_PROBED", 32)  # random words fall into no clusters
     monkeypatch.setattr(approximate, "HNSW_CHUNKS", 100_000 if kind == "HNSW" else 0)
     return kind
 
