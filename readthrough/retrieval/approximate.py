@@ -107,6 +107,10 @@ class Approximation:
         self.ids: np.ndarray = own[self._order]
         self._keep = index  # it owns what `_inner` shows
         self._inner = faiss.downcast_index(index.index)
+        if hasattr(self._inner, "invlists"):
+            lists = faiss.downcast_InvertedLists(self._inner.invlists)
+            if hasattr(lists, "prefetch_nthread"):  # threads that read a mapped file after the search is over
+                lists.prefetch_nthread = 0
         self._passing: tuple[np.ndarray, tuple[Any, float]] | None = None
 
     def candidates(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> np.ndarray:
