@@ -12,7 +12,8 @@ import numpy as np
 
 from readthrough.errors import LibraryError, MissingExtraError
 from readthrough.retrieval import base
-from readthrough.retrieval.stores.common import ranges, refuse_password
+from readthrough.retrieval.runs import ranges
+from readthrough.retrieval.stores.common import refuse_password
 
 IN_PROCESS = ":memory:"
 STEP_POINTS = 500
