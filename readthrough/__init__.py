@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from readthrough.api import read as read
     from readthrough.api import resume as resume
     from readthrough.errors import ReadthroughError as ReadthroughError
+    from readthrough.filters import Filter as Filter
     from readthrough.types import Answer as Answer
     from readthrough.types import Coverage as Coverage
     from readthrough.types import Document as Document
     from readthrough.types import Event as Event
     from readthrough.types import Evidence as Evidence
-    from readthrough.types import Filter as Filter
     from readthrough.types import Hit as Hit
     from readthrough.types import Limits as Limits
 
@@ -37,7 +37,7 @@ _EXPORTS = {
     "Document": "readthrough.types",
     "Event": "readthrough.types",
     "Evidence": "readthrough.types",
-    "Filter": "readthrough.types",
+    "Filter": "readthrough.filters",
     "Hit": "readthrough.types",
     "Limits": "readthrough.types",
     "ReadthroughError": "readthrough.errors",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, Settings, load_settings
 from readthrough.errors import MissingPathError, UsageError
+from readthrough.filters import Filter
 from readthrough.opening import Models, Texts, as_kept, key, open_library, open_runs, with_file
-from readthrough.types import Answer, Cost, Document, Event, Filter, Hit, Limits, SkippedFile
+from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, SkippedFile
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -44,8 +45,7 @@ def read(
         paths: files and folders; `-` stands for `stdin`.
         stdin: bytes to read as a document, where `paths` names `-`.
         on_event: hears of progress.
-        overrides: settings that win over environment and files (see `readthrough.config.Settings`). `model` may
-            also be a ModelBackend or a LangChain chat model.
+        overrides: settings that win over environment and files, see `Settings`; a `model` may be a handle, too.
 
     Raises:
         UsageError: no path was given.
@@ -264,16 +264,14 @@ class Book:
 
         Raises:
             UsageError: the query is empty, or `k` is not positive.
-            InputError: nothing in these texts passes the filter.
-            ConfigError: the settings name an unknown index.
+            InputError, ConfigError: nothing in these texts passes the filter; there is no such index.
         """
         if not query.strip():
             raise UsageError("the query is empty")
         if k < 1:
             raise UsageError(f"k = {k}: at least one hit must be asked for")
         with self._lock:
-            if within is not None:
-                self._shelf.require(within)
+            self._shelf.require(within)
             return self._shelf.search(query, k, self._settings.index, within)
 
     def as_retriever(self, k: int = 10) -> ReadthroughRetriever:

@@ -30,8 +30,8 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from readthrough.agents.runs.streaming import usage_metadata
 from readthrough.errors import UsageError
+from readthrough.filters import Filter
 from readthrough.models.base import Completion, Message, ModelBackend, Request, Role
-from readthrough.types import Filter
 
 _ROLES: dict[str, Role] = {"system": "system", "human": "user", "ai": "assistant"}
 _PER_CALL = ("max_tokens", "temperature", "schema")

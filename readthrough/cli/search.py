@@ -12,7 +12,8 @@ from readthrough.cli.guard import PARTIAL
 from readthrough.cli.screen import Screen
 from readthrough.cli.session import open_book
 from readthrough.errors import UsageError
-from readthrough.types import SCHEMA_VERSION, Document, Evidence, Filter, Hit, place
+from readthrough.filters import Filter
+from readthrough.types import SCHEMA_VERSION, Document, Evidence, Hit, place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from readthrough.types import Chunk, Document, Filter, Page, Section
+from readthrough.filters import Filter
+from readthrough.types import Chunk, Document, Page, Section
 
 if TYPE_CHECKING:
     from readthrough.memory.shelf import Entry

@@ -14,9 +14,10 @@ import numpy as np
 
 from readthrough import catalogue
 from readthrough.errors import InputError
+from readthrough.filters import Filter
 from readthrough.memory import filtering, store
 from readthrough.retrieval import facts
-from readthrough.types import Chunk, Document, Filter, Hit, SkippedFile
+from readthrough.types import Chunk, Document, Hit, SkippedFile
 
 if TYPE_CHECKING:
     import sqlite3
@@ -106,14 +107,14 @@ class Shelf:
         found = (store.read_places(self.connection(), self._rows[name])[1] for name in self._named(among))
         return list(dict.fromkeys(section.title for sections in found for section in sections))
 
-    def require(self, within: Filter) -> None:
+    def require(self, within: Filter | None) -> None:
         """Make sure that something passes a filter.
 
         Raises:
             InputError: nothing does; the hint names the nearest document or heading.
         """
         with self._library.guard():
-            if len(self.chunk_array(within)):
+            if within is None or len(self.chunk_array(within)):
                 return
             if not self._named(within):
                 known, wanted = [entry.path for entry in self.documents], (within.documents or ("",))[0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from readthrough.types import Filter
+from readthrough.filters import Filter
 
 if TYPE_CHECKING:
     import sqlite3

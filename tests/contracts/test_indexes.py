@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from readthrough import catalogue
+from readthrough.filters import Filter
 from readthrough.memory.library import Library
 from readthrough.memory.shelf import Shelf
 from readthrough.retrieval.base import Index
-from readthrough.types import Filter
 from tests.library_samples import open_library, write_stories
 
 INDEXES = list(catalogue.PARTS["indexes"])

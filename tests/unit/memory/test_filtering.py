@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readthrough.errors import InputError, UsageError
+from readthrough.filters import Filter
 from readthrough.memory.filtering import is_named, passing
 from readthrough.memory.shelf import Entry
-from readthrough.types import Chunk, Document, Filter, Page, Section
+from readthrough.types import Chunk, Document, Page, Section
 from tests.library_samples import open_library
 
 TEXT = "".join(f"line {number}\n" for number in range(40))

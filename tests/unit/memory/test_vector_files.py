@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from readthrough.filters import Filter
 from readthrough.memory import vector_files
 from readthrough.memory.library import Library
 from readthrough.memory.shelf import Shelf
 from readthrough.retrieval import approximate, base, segments
-from readthrough.types import Event, Filter
+from readthrough.types import Event
 from tests.library_samples import HashingEmbedder, open_library, write_stories
 
 QUERIES = ["the keeper of the brass lamp", "storm over the harbour", "a letter in the cellar", "river market bridge"]
