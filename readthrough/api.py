@@ -45,7 +45,7 @@ def read(
         paths: files and folders; `-` stands for `stdin`.
         stdin: bytes to read as a document, where `paths` names `-`.
         on_event: hears of progress.
-        overrides: settings that win over environment and files, see `Settings`; a `model` may be a handle, too.
+        overrides: settings that win over all others; `model` may also be a ModelBackend or a LangChain chat model.
 
     Raises:
         UsageError: no path was given.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -117,7 +118,8 @@ class Shelf:
             if within is None or len(self.chunk_array(within)):
                 return
             if not self._named(within):
-                known, wanted = [entry.path for entry in self.documents], (within.documents or ("",))[0]
+                names = within.documents or ("",)
+                known, wanted = [os.path.basename(entry.path) for entry in self.documents], os.path.basename(names[0])
             else:
                 known, wanted = self.sections(within), within.section or ""
         near = catalogue.nearest(wanted, known)
