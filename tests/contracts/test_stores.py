@@ -7,6 +7,8 @@ imitation within this process, which has no approximate index and no server's fa
 from __future__ import annotations
 
 import os
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -235,3 +237,53 @@ def test_from_files_to_a_server_and_back(kept: Kept, tmp_path: Path) -> None:
         library.close()
     assert [[hit.chunk for hit in hits] for hits in found] == [[hit.chunk for hit in found[0]]] * 4
     assert list((tmp_path / "home" / "vectors").iterdir()) == []
+
+
+def test_postgres_restarted_between_two_searches(postgres: str) -> None:
+    import psycopg
+
+    collection = build("stores", {"pgvector": {"url": postgres}}).open("test_restarted", 2)
+    collection.upsert(np.array([7]), np.array([[1.0, 0.0]], dtype=np.float32))
+    with psycopg.connect(postgres, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        time.sleep(0.2)
+        assert collection.search(np.array([1.0, 0.0]), 1, np.array([7])) == [(7, 1.0)]
+    collection.close()
+    assert collection.count() == 1, "and it opens again after it was closed"
+    collection.close()
+
+
+def test_two_at_once_on_one_server(postgres: str, tmp_path: Path) -> None:
+    """Two libraries in one home, as two processes have them: each sees what the other has added and taken out."""
+    store = build("stores", {"pgvector": {"url": postgres}})
+    paths = write_stories(tmp_path / "books", range(8))
+    one, other = library_of(tmp_path / "home", store), library_of(tmp_path / "home", store)
+    wrong: list[BaseException] = []
+
+    def work(library: Library, mine: list[Path]) -> None:
+        try:
+            for path in mine:
+                shelf = library.shelve([path])
+                assert len(shelf.search(QUERY, 100, "vectors")) == len(shelf.chunk_ids())
+        except Exception as error:  # noqa: BLE001 (whatever it is, the test must fail)
+            wrong.append(error)
+
+    threads = [
+        threading.Thread(target=work, args=(one, paths)),
+        threading.Thread(target=work, args=(other, paths[::-1])),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    collection = store.open(one._keeper._name(), 64)  # type: ignore[attr-defined]
+    assert collection.ids().tolist() == chunks_of(one)
+    other.delete([holding.id for holding in other.list()][:3])
+    assert collection.ids().tolist() == chunks_of(one)
+    kept = [Path(holding.paths[0]) for holding in one.list()]
+    assert len(one.shelve(kept).search(QUERY, 100, "vectors")) == len(chunks_of(one))
+    for library in (one, other):
+        library.close()
+    collection.delete(collection.ids())
+    collection.close()

@@ -6,6 +6,7 @@ with pgvector's iterative scans, so that a filter does not eat up what the graph
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -94,28 +95,27 @@ class PgvectorCollection:
             if len(found) == min(k, len(chunk_ids)):
                 return found
         # the materialised part keeps the planner from answering with the approximate index
-        select = f"""WITH passing AS MATERIALIZED
+        statement = f"""WITH passing AS MATERIALIZED
             (SELECT chunk, vector <#> %b AS distance FROM {self._table} WHERE chunk <@ %s::int8multirange)
             SELECT chunk, -distance FROM passing ORDER BY distance, chunk LIMIT %s"""
         with self._cursor() as cursor:
-            cursor.execute(select, (query, _multirange(chunk_ids), k))
+            cursor.execute(statement, (query, _multirange(chunk_ids), k))
             return list(cursor.fetchall())
 
     def _near(self, query: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
-        select = f"""SELECT chunk, -(vector <#> %b) FROM {self._table} WHERE chunk <@ %s::int8multirange
+        statement = f"""SELECT chunk, -(vector <#> %b) FROM {self._table} WHERE chunk <@ %s::int8multirange
             ORDER BY vector <#> %b LIMIT %s"""
         with self._cursor() as cursor:
             cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1_000, max(SEARCH_BREADTH, k))}")
             cursor.execute("SET LOCAL hnsw.iterative_scan = 'strict_order'")
             cursor.execute(f"SET LOCAL hnsw.max_scan_tuples = {MOST_SCANNED}")
-            cursor.execute(select, (query, _multirange(chunk_ids), query, k))
+            cursor.execute(statement, (query, _multirange(chunk_ids), query, k))
             return sorted(cursor.fetchall(), key=lambda hit: (-hit[1], hit[0]))
 
     def get(self, chunk_ids: np.ndarray) -> np.ndarray:
         """See `VectorStore`."""
         with self._cursor() as cursor:
-            select = f"SELECT chunk, vector FROM {self._table} WHERE chunk = ANY(%s)"
-            cursor.execute(select, (chunk_ids.tolist(),))
+            cursor.execute(f"SELECT chunk, vector FROM {self._table} WHERE chunk = ANY(%s)", (chunk_ids.tolist(),))
             found = {chunk: vector.to_numpy() for chunk, vector in cursor.fetchall()}
         vectors = np.empty((len(chunk_ids), self._dimensions), dtype=np.float32)
         for row, chunk in enumerate(chunk_ids.tolist()):
@@ -147,6 +147,8 @@ class PgvectorCollection:
         psycopg = _psycopg()
         with self._lock:
             try:
+                if self._connected is not None and select.select([self._connected.fileno()], [], [], 0)[0]:
+                    self.close()  # nobody says anything on an idle connection but a server that goes away
                 if self._connected is None:
                     self._connected = self._connect(psycopg)
                 with self._connected.transaction(), self._connected.cursor(binary=True) as cursor:
