@@ -94,12 +94,14 @@ class PgvectorCollection:
             found = self._near(query, k, chunk_ids)
             if len(found) == min(k, len(chunk_ids)):
                 return found
-        # the materialised part keeps the planner from answering with the approximate index
+        # the runs go through the primary key; the materialised part keeps the approximate index out of it
         statement = f"""WITH passing AS MATERIALIZED
-            (SELECT chunk, vector <#> %b AS distance FROM {self._table} WHERE chunk <@ %s::int8multirange)
+            (SELECT chunk, vector <#> %b AS distance FROM unnest(%s::bigint[], %s::bigint[]) AS run (first, last)
+            JOIN {self._table} ON chunk BETWEEN run.first AND run.last)
             SELECT chunk, -distance FROM passing ORDER BY distance, chunk LIMIT %s"""
+        first, last = ranges(chunk_ids).T.tolist()
         with self._cursor() as cursor:
-            cursor.execute(statement, (query, _multirange(chunk_ids), k))
+            cursor.execute(statement, (query, first, last, k))
             return list(cursor.fetchall())
 
     def _near(self, query: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
