@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -67,8 +68,8 @@ class ServedVectors:
             if not keep.any():
                 return
             store.upsert(chunk_ids[keep], vectors[keep])
-            segment = (self._name(), self._embedder, vectors.shape[1])
-            insert = "INSERT OR IGNORE INTO segments (name, embedder, dimensions, count) VALUES (?, ?, ?, 0)"
+            segment = (self._name(), self._embedder, vectors.shape[1], time.time_ns())
+            insert = "INSERT OR IGNORE INTO segments (name, embedder, dimensions, count) VALUES (?, ?, ?, ?)"
             connection.execute(insert, segment)
             connection.executemany(
                 "INSERT OR REPLACE INTO vectors (chunk, embedder, segment) VALUES (?, ?, ?)",
@@ -165,7 +166,7 @@ class ServedVectors:
         return [problem]
 
     def _changed(self, connection: sqlite3.Connection) -> None:
-        """The count of changes tells other processes that what they know of the record is old."""
+        """The count of changes, from a time on, tells others that what they know of the record is old."""
         connection.execute("UPDATE segments SET count = count + 1 WHERE name = ?", (self._name(),))
 
     def _read_entered(self) -> np.ndarray:

@@ -129,7 +129,7 @@ class VectorFiles:
         if not self._has_strays():
             return
         with self._database.write() as connection:
-            connection.execute("DELETE FROM segments WHERE name NOT IN (SELECT segment FROM vectors)")
+            connection.execute("DELETE FROM segments WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE segment = name)")
         with self._database.write() as connection:  # while it lasts nobody else adds a file
             named = self._named(connection)
             for path in self._folder.iterdir():
@@ -140,14 +140,17 @@ class VectorFiles:
         """Write the live vectors of small and half-dead files into new ones, and remove the old."""
         self._merge()
         manifest = self._read_manifest()
-        if manifest.approximation is None:
+        try:
+            near = self._approximation(manifest)
+            if near is None:
+                return
+            dead = len(np.setdiff1d(near.ids, manifest.ids, assume_unique=True))
+            if len(manifest.ids) <= base.EXACT_CHUNKS:
+                self._replace_approximation(manifest, None, None)
+            elif dead * 4 > len(near.ids):
+                self._approximate(manifest)
+        except LostVectorsError:  # what was whole a moment ago is made again when it is needed
             return
-        near = self._approximation(manifest)
-        dead = 0 if near is None else len(np.setdiff1d(near.ids, manifest.ids, assume_unique=True))
-        if len(manifest.ids) <= base.EXACT_CHUNKS:
-            self._replace_approximation(manifest, None, None)
-        elif near is None or dead * 4 > len(near.ids):
-            self._approximate(manifest)
 
     def check(self) -> list[str]:
         """See `Keeper`."""
@@ -178,8 +181,13 @@ class VectorFiles:
         self._manifest = self._complete = self._rest = None
 
     def _read_manifest(self) -> Manifest:
-        self._manifest = read_manifest(self._database.connection(), self._embedder, self._manifest)
-        return self._manifest
+        manifest = read_manifest(self._database.connection(), self._embedder, self._manifest)
+        if manifest is not self._manifest:
+            self._manifest = manifest
+            with self._lock:
+                for name in self._loaded.keys() - {*manifest.names, *(manifest.approximation or ())}:
+                    del self._loaded[name]
+        return manifest
 
     def _exact(self, manifest: Manifest, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
         query = np.ascontiguousarray(vector, dtype=np.float32)
@@ -221,7 +229,11 @@ class VectorFiles:
         return Segment(segments.read_segment(self._folder, name))
 
     def _approximation(self, manifest: Manifest) -> Approximation | None:
-        """The approximate index, None where there is none or its file is damaged."""
+        """The approximate index, None where there is none.
+
+        Raises:
+            LostVectorsError: its file is damaged.
+        """
         if manifest.approximation is None:
             return None
         name, kind = manifest.approximation
@@ -327,7 +339,7 @@ class VectorFiles:
         rows = connection.execute(
             """SELECT name, live, count - live FROM
             (SELECT name, count, (SELECT count(*) FROM vectors WHERE segment = name) AS live FROM segments
-            WHERE embedder = ?) WHERE live > 0 AND (live < count OR count < ?) ORDER BY live""",
+            WHERE embedder = ?) WHERE live > 0 AND (live < count OR count < ?) ORDER BY live = count, live""",
             (self._embedder, SEGMENT_CHUNKS),
         )
         group: list[str] = []
@@ -345,7 +357,7 @@ class VectorFiles:
 
     def _named(self, connection: sqlite3.Connection) -> set[str]:
         """The names of the files that some chunk needs."""
-        select = """SELECT name FROM segments WHERE name IN (SELECT segment FROM vectors)
+        select = """SELECT name FROM segments WHERE EXISTS (SELECT 1 FROM vectors WHERE segment = name)
             UNION SELECT name FROM approximations"""
         return {name + segments.SUFFIX for (name,) in connection.execute(select)}
 

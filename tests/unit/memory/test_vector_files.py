@@ -143,3 +143,16 @@ def test_segments_are_merged_up_to_their_size(tmp_path: Path, books: Path) -> No
     ids = shelf.chunk_ids()
     assert np.allclose(shelf.vectors(ids), HashingEmbedder().embed([c.text for c in shelf.get(ids)]), atol=1e-6)
     assert recall(shelf) >= 0.95
+
+
+def test_what_is_dead_is_given_back_whatever_stands_beside_it(tmp_path: Path, books: Path) -> None:
+    library = open_library(tmp_path / "home")
+    many = [books / f"story{number:03}.txt" for number in range(12)]
+    few = [books / f"story{number:03}.txt" for number in range(20, 24)]
+    ids = [entry.id for entry in library.shelve(many).documents]
+    library.shelve(few)
+    library.delete(ids[:1])
+    library.prune()
+    wasted = """SELECT count(*) FROM segments WHERE count > (SELECT count(*) FROM vectors WHERE segment = name)"""
+    assert library.connection().execute(wasted).fetchone() == (0,)
+    assert library.check() == ()
