@@ -18,8 +18,11 @@ import numpy as np
 import pytest
 
 from readthrough import catalogue
-from readthrough.errors import ConfigError, LibraryError
+from readthrough.config import load_settings
+from readthrough.errors import ConfigError, LibraryError, UnknownNameError
 from readthrough.memory.library import Library
+from readthrough.memory.vector_files import VectorFiles
+from readthrough.opening import open_library
 from readthrough.retrieval import base
 from readthrough.retrieval.base import Store, VectorStore
 from readthrough.spec import build
@@ -147,6 +150,21 @@ def test_passwords_stay_out_of_settings() -> None:
         build("stores", {"pgvector": {"url": "postgresql://ann:secret@host/books"}})
     with pytest.raises(ConfigError, match="QDRANT_API_KEY"):
         build("stores", {"qdrant": {"url": "http://key:secret@host:6333"}})
+
+
+def test_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: str) -> None:
+    monkeypatch.setattr("readthrough.config.user_config_path", lambda name: tmp_path / name)
+    opened = open_library(load_settings({"home": tmp_path / "home"}, {}).settings)
+    assert isinstance(opened._keeper, VectorFiles)
+    opened.close()
+    with pytest.raises(UnknownNameError, match="'pgvector'"):
+        open_library(load_settings({"home": tmp_path / "home", "store": "pgvectr"}, {}).settings)
+    settings = load_settings({"home": tmp_path / "home", "store": {"pgvector": {"url": postgres}}}, {}).settings
+    opened = open_library(settings)
+    assert opened._keeper.place == postgres
+    assert opened.list() == (), "what needs no vectors needs no server"
+    assert "store" not in settings.to_keep(), "where vectors are kept is no matter of a run"
+    opened.close()
 
 
 class Kept:
