@@ -37,6 +37,7 @@ PARTS: dict[str, dict[str, str]] = {
         "hybrid": "readthrough.retrieval.indexes.hybrid:HybridIndex",
         "bm25-feedback": "readthrough.retrieval.indexes.feedback:FeedbackIndex",
         "hops": "readthrough.retrieval.indexes.hops:HopsIndex",
+        "hybrid-weighted": "readthrough.retrieval.indexes.hybrid:WeightedHybridIndex",
     },
     "rerankers": {
         "likelihood": "readthrough.retrieval.rerankers.likelihood:LikelihoodReranker",
@@ -44,6 +45,10 @@ PARTS: dict[str, dict[str, str]] = {
         "listwise": "readthrough.retrieval.rerankers.choices:ListwiseReranker",
         "attention": "readthrough.retrieval.rerankers.attention:AttentionReranker",
         "cross-encoder": "readthrough.retrieval.rerankers.cross_encoder:CrossEncoderReranker",
+    },
+    "stores": {
+        "pgvector": "readthrough.retrieval.stores.pgvector:Pgvector",
+        "qdrant": "readthrough.retrieval.stores.qdrant:Qdrant",
     },
     "models": {
         "local": "readthrough.models.local.backend:LocalModel",
