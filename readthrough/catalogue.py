@@ -38,6 +38,7 @@ PARTS: dict[str, dict[str, str]] = {
         "bm25-feedback": "readthrough.retrieval.indexes.feedback:FeedbackIndex",
         "hops": "readthrough.retrieval.indexes.hops:HopsIndex",
         "entity-graph": "readthrough.retrieval.indexes.entity_graph:EntityGraphIndex",
+        "hybrid-weighted": "readthrough.retrieval.indexes.hybrid:WeightedHybridIndex",
     },
     "rerankers": {
         "likelihood": "readthrough.retrieval.rerankers.likelihood:LikelihoodReranker",
@@ -45,6 +46,10 @@ PARTS: dict[str, dict[str, str]] = {
         "listwise": "readthrough.retrieval.rerankers.choices:ListwiseReranker",
         "attention": "readthrough.retrieval.rerankers.attention:AttentionReranker",
         "cross-encoder": "readthrough.retrieval.rerankers.cross_encoder:CrossEncoderReranker",
+    },
+    "stores": {
+        "pgvector": "readthrough.retrieval.stores.pgvector:Pgvector",
+        "qdrant": "readthrough.retrieval.stores.qdrant:Qdrant",
     },
     "models": {
         "local": "readthrough.models.local.backend:LocalModel",

@@ -40,6 +40,7 @@ class Settings(BaseModel):
     model: Spec = Field("qwen2.5-coder-1.5b-instruct", description="model: name, folder, hub id or openai:MODEL@URL")
     workflow: Spec = Field("retrieve", description="workflow that answers")
     index: str = Field("hybrid", description="index that finds chunks")
+    store: Spec = Field("files", description="where vectors are kept: files, pgvector or qdrant")
     chunker: Spec | None = Field(None, description="how texts are split; by their kind where left out")
     home: Path = Field(default_factory=lambda: user_data_path("readthrough"), description="folder of the library")
     device: str = Field("auto", description="device of a local model: auto, cpu, cuda, cuda:1, mps")
@@ -60,7 +61,7 @@ class Settings(BaseModel):
 
     def to_keep(self) -> dict[str, Any]:
         """What must be set again to open the same texts and model later, as plain values; never a key or password."""
-        left_out = {"workflow", "home", "size_limit_bytes", "readings_bytes"}
+        left_out = {"workflow", "home", "store", "size_limit_bytes", "readings_bytes"}
         kept = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         return {name: _without_secrets(value) for name, value in kept.items()}
 
@@ -89,6 +90,7 @@ class Overrides(TypedDict, total=False):
     model: Any
     workflow: Any
     index: str | None
+    store: Any
     chunker: Any
     home: str | Path | None
     device: str | None

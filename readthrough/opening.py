@@ -125,10 +125,13 @@ def open_library(settings: Settings, on_event: Callable[[Event], None] | None = 
 
     Raises:
         LibraryError: it cannot be opened.
+        ConfigError: the settings name a store that does not exist, or options that it lacks.
     """
     from readthrough.memory.library import Library
+    from readthrough.spec import build
 
-    return Library.open(settings.home, size_limit_bytes=settings.size_limit_bytes, on_event=on_event)
+    store = None if settings.store == "files" else build("stores", settings.store)
+    return Library.open(settings.home, size_limit_bytes=settings.size_limit_bytes, on_event=on_event, store=store)
 
 
 def open_checkpoints(

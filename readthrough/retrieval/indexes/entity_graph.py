@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from readthrough.retrieval.base import Corpus
+from readthrough.retrieval.base import Among, Corpus
 from readthrough.retrieval.elements import names_in
 from readthrough.retrieval.embedding import embed_texts
 from readthrough.retrieval.entities import normalise
@@ -64,7 +64,7 @@ class EntityGraphIndex:
         self._facts = facts or {}
         self._graph = lru_cache(maxsize=KEPT_GRAPHS)(self._make_graph)
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, share of the walk that passes it)."""
         found = self._first.search(query, DEPTH, among)
         if not found:

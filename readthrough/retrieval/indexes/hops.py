@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from readthrough.retrieval.base import Corpus
+from readthrough.retrieval.base import Among, Corpus
 from readthrough.retrieval.elements import names_in
 from readthrough.retrieval.embedding import embed_texts
 from readthrough.retrieval.indexes.bm25 import holding
@@ -54,7 +54,7 @@ class HopsIndex:
         self._hops = hops
         self._seeds = seeds
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, 1 / its place): the first search and every hop take turns.
 
         Where nothing that is found names anything more, these are the chunks of the hybrid index.
