@@ -34,6 +34,7 @@ _STARTERS = frozenset((
     "his", "her", "its", "their", "our", "my", "no", "not", "what", "who", "why", "how", "where", "however", "then",
     "all", "some", "many", "most", "such", "since", "because", "although", "though", "once", "now", "here", "yes",
 ))  # fmt: skip
+_ENDINGS = ".!?…。！？\"'”’»)]"
 _OPENING = "\"'\u201c\u2018\u00ab\u2039([{*_\u2014- \t\n"
 # Where a sentence may end: a mark with its closing quotes and note numbers before white space, or a CJK mark
 # anywhere. The look-behind lets a run of marks be tried once, not from each of its marks.
@@ -72,6 +73,22 @@ def sentence_spans(text: str, start: int = 0) -> list[Span]:
                 spans += _shorten(text, *sentence)
         position = resume
     return [(start + a, start + b) for a, b in spans]
+
+
+def whole_sentences(text: str, cut: bool) -> str:
+    """A text that a model wrote, no sentence twice (small models go round in circles).
+
+    Of one that was `cut`, up to its last whole sentence, where it has one.
+    """
+    spans = sentence_spans(text)
+    if cut:  # a long sentence has several spans: the last that ends one counts, or all but the last
+        ended = [number for number, (_, end) in enumerate(spans, 1) if text[end - 1] in _ENDINGS]
+        spans = spans[: ended[-1] if ended else max(1, len(spans) - 1)]
+    said = [text[start:end] for start, end in spans]
+    once = list(dict.fromkeys(said))
+    if len(once) < len(said):
+        return " ".join(once)
+    return text[: spans[-1][1]] if spans else text
 
 
 def line_spans(text: str, start: int = 0) -> list[Span]:

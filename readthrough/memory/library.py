@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -241,6 +241,10 @@ class Library:
         """Turn the errors of SQLite and of the disk into LibraryError that names the library's file."""
         with guard(self._database.path):
             yield
+
+    def write(self) -> AbstractContextManager[sqlite3.Connection]:
+        """One transaction, all of which is kept or nothing; see `Database.write`."""
+        return self._database.write()
 
     def read_document(self, row: int, path: str) -> Document:
         """The document of a row, to be shown as `path`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from readthrough.errors import LibraryError
 from readthrough.retrieval import analysis, facts, keywords
 from readthrough.retrieval.code import records
+from readthrough.retrieval.trees import records as tree_records
 
 TABLES = (
     # one loaded file: `id` is the SHA-256 of its bytes, `loading` how they became text, `text` is zlib of UTF-8
@@ -67,9 +68,14 @@ def _add_symbols(connection: sqlite3.Connection) -> None:
     keywords.rebuild(connection)  # identifiers are split in another way
 
 
+def _add_trees(connection: sqlite3.Connection) -> None:
+    for statement in tree_records.TABLES:
+        connection.execute(statement)
+
+
 Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
 
-MIGRATIONS: Migrations = (_create, _add_facts, _add_vector_places, _add_symbols)
+MIGRATIONS: Migrations = (_create, _add_facts, _add_vector_places, _add_symbols, _add_trees)
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 
 

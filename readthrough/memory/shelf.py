@@ -18,6 +18,7 @@ from readthrough.documents.languages import GRAMMARS
 from readthrough.errors import InputError, MissingExtraError, UsageError
 from readthrough.filters import Filter
 from readthrough.memory import filtering, store
+from readthrough.memory.trees import KeptTrees
 from readthrough.retrieval import facts
 from readthrough.types import Chunk, Document, Hit, SkippedFile
 
@@ -100,6 +101,10 @@ class Shelf:
         if document_id is not None:
             return [chunk.id for chunk in self._chunks[document_id]]
         return list(self._by_id)
+
+    def document_ids(self) -> list[str]:
+        """The ids of the documents, in the order given."""
+        return list(self._entries)
 
     def chunk_array(self, among: Among = None) -> np.ndarray:
         """The ids of the chunks that pass `among`, ascending, int64. Not to be changed: it is kept.
@@ -222,6 +227,12 @@ class Shelf:
     def remember_facts(self, recipe: str, extracts: Iterable[tuple[str, Extract]]) -> None:
         """Keep what was extracted, each with its document's id, until the document is taken out of the library."""
         self._library.remember_facts(recipe, [(self._rows[document], extract) for document, extract in extracts])
+
+    @property
+    def trees(self) -> KeptTrees:
+        """The trees of summaries over these documents (see `retrieval.trees.growing`)."""
+        firsts = {document: (group[0].id, len(group)) for document, group in self._chunks.items() if group}
+        return KeptTrees(self._library, firsts)
 
     def code(self) -> CodeGraph:
         """The graph of the source files on this shelf, made on first use."""

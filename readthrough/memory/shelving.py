@@ -15,6 +15,7 @@ from readthrough.documents.load import load_all
 from readthrough.memory import store
 from readthrough.memory.database import Database
 from readthrough.retrieval.analysis import Analyzer
+from readthrough.retrieval.trees.records import hand_over
 from readthrough.types import Chunk, Document, Event, SkippedFile
 
 BATCH_DOCUMENTS = 64
@@ -121,6 +122,9 @@ class Shelving:
         if any(isinstance(item, _Loaded) or item.path in self._sources for item in waiting):
             with self._database.write() as connection:
                 placed = [self._enter_one(connection, item) for item in waiting]
+                for item, row in placed:
+                    if row is not None:
+                        hand_over(connection, row, item.document)
                 replaced = [row for _, row in placed if row is not None]
                 current = {item.document for item, _ in placed}.union(item.document for item in self.placed)
                 gone = set(store.unreferenced(connection, replaced)) - current

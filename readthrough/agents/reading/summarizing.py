@@ -11,7 +11,7 @@ from readthrough.agents.reading.passages import as_data, section_text, windows
 from readthrough.agents.reading.pointers import words
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.runs.services import Services
-from readthrough.documents.sentences import sentence_spans
+from readthrough.documents.sentences import sentence_spans, whole_sentences
 from readthrough.errors import UsageError
 from readthrough.models.base import Completion
 from readthrough.types import Chunk, Cost
@@ -47,7 +47,6 @@ FOCUSED = Prompt("whole sentences, no headings, no lists. Write only what helps 
 _TOKENS_A_WORD = 2.0
 # What was seen of models that are asked for a length.
 _WRITTEN_RATIO = 0.5
-_ENDS = ".!?…。！？\"'”’»)]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +161,8 @@ def written(completion: Completion) -> tuple[str, bool]:
 
     What was cut ends with its last whole sentence, where it has one.
     """
-    text = completion.text.strip()
     cut = completion.finish == "length"
-    spans = sentence_spans(text)
-    if cut:  # a long sentence has several spans: the last that ends one counts, or all but the last
-        ended = [number for number, (_, end) in enumerate(spans, 1) if text[end - 1] in _ENDS]
-        spans = spans[: ended[-1] if ended else max(1, len(spans) - 1)]
-    said = [text[start:end] for start, end in spans]
-    once = list(dict.fromkeys(said))
-    if len(once) < len(said):
-        return " ".join(once), cut
-    return text[: spans[-1][1]] if spans else text, cut
+    return whole_sentences(completion.text.strip(), cut), cut
 
 
 def count_words(text: str) -> int:

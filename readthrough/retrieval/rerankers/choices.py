@@ -76,8 +76,8 @@ class ListwiseReranker:
         order = list(range(len(texts)))
         for start in self._starts(len(texts)):
             inside = order[start : start + self.window]
-            chosen = _chosen(judge, query, [texts[text] for text in inside])
-            ranked = sorted(range(len(inside)), key=lambda place: -chosen[place])
+            [scores] = chosen(judge, query, [[texts[text] for text in inside]])
+            ranked = sorted(range(len(inside)), key=lambda place: -scores[place])
             order[start : start + self.window] = [inside[place] for place in ranked]
         places = {text: place for place, text in enumerate(order)}
         return [-float(places[text]) for text in range(len(texts))]
@@ -106,16 +106,23 @@ def lettered(texts: Sequence[str]) -> str:
     return "\n\n".join(f"[{letter}] {text}" for letter, text in zip(_LETTERS, texts, strict=False))
 
 
-def _chosen(judge: Judge, query: str, texts: Sequence[str]) -> list[float]:
-    """How much each text is chosen: the mean log-probability of its letter, in the order given and in reverse.
+def chosen(judge: Judge, query: str, slates: Sequence[Sequence[str]]) -> list[list[float]]:
+    """How much each text of each slate (26 at most) is chosen: the mean log-probability of its letter, in the order
+    given and in reverse. One batch.
 
     Letters and not numbers: each is one token, so all of them are scored in one pass.
     """
-    prompts = [WHICH.format(texts=lettered(order), question=query) for order in (texts, texts[::-1])]
+    orders = [order for texts in slates for order in (texts, texts[::-1])]
+    prompts = [WHICH.format(texts=lettered(order), question=query) for order in orders]
     requests = [Request.user(prompt, prefill="[") for prompt in prompts]
-    forward, backward = judge.choose(requests, [list(_LETTERS[: len(texts)])] * 2)
-    pairs = zip(forward.probabilities, backward.probabilities[::-1], strict=True)
-    return [(_log(one) + _log(other)) / 2 for one, other in pairs]
+    choices = judge.choose(requests, [list(_LETTERS[: len(order)]) for order in orders])
+    return [
+        [
+            (_log(one) + _log(other)) / 2
+            for one, other in zip(forward.probabilities, backward.probabilities[::-1], strict=True)
+        ]
+        for forward, backward in zip(choices[::2], choices[1::2], strict=True)
+    ]
 
 
 def _log(probability: float) -> float:

@@ -1,0 +1,251 @@
+"""Trees of summaries walked from the top: a model weighs what lies below, and the best goes on.
+
+Source: LATTICE, Gupta et al., arXiv 2510.13217, and its authors' code (nilesh2797/lattice, b24930d): a beam of 2, 20
+steps, and a path whose score is the mean of a node's own and of its parent's path.
+
+Differs from the paper: nothing is written; a node's score is how much it raises the question (query likelihood), which
+compares as it is, or the log-probability with which it is chosen among its siblings and the best of those seen, put on
+one scale by `trees/calibration.py`. The calibrated scores lead the walk too, where the code uses them for the chunks
+alone. The mean is taken of every score, in nats, where theirs leaves out those under 0.09.
+
+It needs a model and trees, so it has no name among the catalogue's indexes: make it with both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from readthrough.errors import UsageError
+from readthrough.retrieval.base import Among, Judge
+from readthrough.retrieval.rerankers.choices import MARK_TOKENS, WHICH, chosen
+from readthrough.retrieval.rerankers.likelihood import CHAT_TOKENS, QUESTION_ABOUT, raised
+from readthrough.retrieval.trees.base import Ground, Tree
+from readthrough.retrieval.trees.calibration import calibrated
+from readthrough.types import Cost, Event
+
+SLATE = 16
+"""The most nodes that are weighed against each other, those seen before among them."""
+
+Place = tuple[str, int]
+"""A document and the number of a chunk or summary in its tree."""
+
+
+@dataclass(frozen=True)
+class Walking:
+    """How trees are walked.
+
+    Attributes:
+        by: how nodes are weighed: `likelihood` of the question, or `choice` among those that stand side by side.
+        beam: how many summaries are opened at once.
+        steps: how often, at most.
+        own_share: what a node's own score weighs beside its parent's path.
+        anchors: how many of the best seen are weighed again beside each others' children, by `choice`.
+        most_tokens: the most tokens of all prompts of a search.
+    """
+
+    by: Literal["likelihood", "choice"] = "likelihood"
+    beam: int = 2
+    steps: int = 20
+    own_share: float = 0.5
+    anchors: int = 3
+    most_tokens: int = 200_000
+
+    def __post_init__(self) -> None:
+        if self.by not in ("likelihood", "choice"):
+            raise ValueError(f"by must be likelihood or choice, got {self.by!r}")
+        if self.beam < 1 or self.steps < 1 or self.most_tokens < 1:
+            raise ValueError("beam, steps and most_tokens must be at least 1")
+        if not 0 < self.own_share <= 1 or not 1 <= self.anchors <= SLATE // 2:
+            raise ValueError(f"own_share must be above 0 and at most 1, anchors 1 to {SLATE // 2}")
+
+
+class WalkIndex:
+    """The chunks that a walk down the trees comes to."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        trees: Mapping[str, Tree],
+        judge: Judge,
+        walking: Walking | None = None,
+        *,
+        shown: Callable[[str], str] = str,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        """`trees` by document, of one without a tree every chunk is weighed; `shown` is a text as it stands in a
+        prompt; `on_event` hears of each step."""
+        self._ground = ground
+        self._trees = trees
+        self._judge = judge
+        self._walking = walking or Walking()
+        self._shown = shown
+        self._on_event = on_event or (lambda event: None)
+        self._sizes: dict[Place, int] = {}
+
+    def cost(self, query: str, among: Among = None) -> Cost:
+        """The most that a search asks of the model."""
+        return self._cost(query, _Wood(self._ground, self._trees, among))
+
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
+        """The `k` best of the chunks that were come to, as (chunk id, score of the path to it).
+
+        Raises:
+            UsageError: it may take more than `most_tokens`; nothing was asked.
+            ModelError: the model gives no logits, and is to weigh by likelihood.
+        """
+        wood = _Wood(self._ground, self._trees, among)
+        if not query.strip() or not wood.tops:
+            return []
+        tokens, most = self._cost(query, wood).prompt_tokens, self._walking.most_tokens
+        if tokens > most:
+            raise UsageError(
+                f"to walk these trees for a question may take prompts of {tokens} tokens, more than "
+                f"most_tokens = {most}",
+                hint="raise most_tokens, take fewer steps, or ask about fewer documents",
+            )
+        walk = _Walk(self._judge, query, self._walking)
+        opened: set[Place] = set()
+        beam: list[Place | None] = [None]
+        for step in range(self._walking.steps + 1):
+            children = {parent: wood.children(parent) for parent in beam}
+            new = [child for each in children.values() for child in each]
+            walk.weigh(children, {child: self._shown(wood.text(child).strip()) for child in new})
+            self._on_event(Event("walk", step, self._walking.steps, "steps"))
+            ranked = sorted(walk.seen, key=lambda place: -walk.path(place))
+            closed = [place for place in ranked if wood.is_summary(place) and place not in opened]
+            beam = list(closed[: self._walking.beam])
+            opened.update(closed[: self._walking.beam])
+            if not beam:
+                break
+        return [(wood.chunk(place), walk.path(place)) for place in ranked if not wood.is_summary(place)][:k]
+
+    def _cost(self, query: str, wood: _Wood) -> Cost:
+        """The top, and the summaries that are dearest to open."""
+        if not wood.tops:
+            return Cost()
+        walking = self._walking
+        new = [place for place in wood.places() if place not in self._sizes]
+        texts = [self._shown(wood.text(place).strip()) for place in new]
+        self._sizes.update(zip(new, self._judge.count_tokens(texts), strict=True))
+        asked = self._judge.count_tokens([QUESTION_ABOUT + WHICH + query])[0] + CHAT_TOKENS
+        largest = max((self._sizes[place] + MARK_TOKENS for place in wood.places()), default=0)
+
+        def opening(parent: Place | None) -> Cost:
+            children = wood.children(parent)
+            read = sum(self._sizes[child] for child in children)
+            if walking.by == "likelihood":
+                return Cost(len(children) + 1, read + (len(children) + 1) * asked)
+            slates = -(-len(children) // (SLATE - walking.anchors))
+            beside = slates * (walking.anchors * largest + asked) + len(children) * MARK_TOKENS
+            return Cost(2 * slates, 2 * (read + beside))
+
+        dearest = sorted(map(opening, wood.summaries()), key=lambda cost: -cost.prompt_tokens)
+        return sum(dearest[: walking.steps * walking.beam], opening(None))
+
+
+class _Wood:
+    """The trees of the documents that are searched, without what no chunk of them is under."""
+
+    def __init__(self, ground: Ground, trees: Mapping[str, Tree], among: Among) -> None:
+        self._ground = ground
+        allowed = set(ground.chunk_array(among).tolist())
+        self._ids: dict[str, list[int]] = {}
+        self._trees: dict[str, Tree] = {}
+        self._open: set[Place] = set()
+        self.tops: list[Place] = []
+        for document in ground.document_ids():
+            ids = ground.chunk_ids(document)
+            if allowed.isdisjoint(ids):
+                continue
+            tree = trees.get(document) or Tree(len(ids))
+            self._ids[document], self._trees[document] = ids, tree
+            self._open |= {(document, place) for place, chunk in enumerate(ids) if chunk in allowed}
+            for place, below in enumerate(tree.below):
+                if any(ids[position] in allowed for position in below):
+                    self._open.add((document, tree.leaves + place))
+            self.tops += [(document, number) for number in tree.tops if (document, number) in self._open]
+
+    def places(self) -> list[Place]:
+        """Every chunk and summary, in order."""
+        return sorted(self._open)
+
+    def summaries(self) -> list[Place]:
+        """Every summary."""
+        return [place for place in self.places() if self.is_summary(place)]
+
+    def is_summary(self, place: Place) -> bool:
+        """Whether there is something below."""
+        return place[1] >= self._trees[place[0]].leaves
+
+    def children(self, parent: Place | None) -> list[Place]:
+        """What lies directly below a summary; the tops of all trees where there is none."""
+        if parent is None:
+            return self.tops
+        document, number = parent
+        below = ((document, child) for child in self._trees[document].node(number).children)
+        return [place for place in below if place in self._open]
+
+    def text(self, place: Place) -> str:
+        """A summary, or the text of a chunk."""
+        if self.is_summary(place):
+            return self._trees[place[0]].node(place[1]).summary.text
+        return self._ground.get([self.chunk(place)])[0].text
+
+    def chunk(self, place: Place) -> int:
+        """The id of a chunk."""
+        return self._ids[place[0]][place[1]]
+
+
+class _Walk:
+    """What was seen on one walk, and what it weighs."""
+
+    def __init__(self, judge: Judge, query: str, walking: Walking) -> None:
+        self._judge = judge
+        self._query = query
+        self._walking = walking
+        self._texts: dict[Place, str] = {}
+        self._parents: dict[Place, Place | None] = {}
+        self._slates: list[dict[Place, float]] = []
+        self.seen: dict[Place, float] = {}
+
+    def path(self, place: Place) -> float:
+        """A node's own score and those above it, the nearer the more."""
+        parent = self._parents[place]
+        own = self._walking.own_share
+        return self.seen[place] if parent is None else own * self.seen[place] + (1 - own) * self.path(parent)
+
+    def weigh(self, children: Mapping[Place | None, Sequence[Place]], texts: Mapping[Place, str]) -> None:
+        """Score what lies below some summaries; what was seen by another way is not seen again."""
+        new: dict[Place | None, list[Place]] = {}
+        for parent, below in children.items():
+            new[parent] = [place for place in below if place not in self._texts]
+            self._parents.update((place, parent) for place in new[parent])
+            self._texts.update((place, texts[place]) for place in new[parent])
+        if self._walking.by == "likelihood":
+            places = [place for below in new.values() for place in below]
+            scores = raised(self._judge, self._query, [self._texts[place] for place in places])
+            self.seen.update(zip(places, scores, strict=True))
+            return
+        slates = [slate for parent, below in new.items() for slate in self._beside(parent, below)]
+        scored = chosen(self._judge, self._query, [[self._texts[place] for place in slate] for slate in slates])
+        self._slates += [dict(zip(slate, scores, strict=True)) for slate, scores in zip(slates, scored, strict=True)]
+        self.seen = calibrated(self._slates)
+
+    def _beside(self, parent: Place | None, below: Sequence[Place]) -> list[list[Place]]:
+        """Nodes in slates, each tied to others: by the best that were seen as deep, by their parent, or by a neighbour."""
+        depth = self._depth(parent) + 1
+        alike = [place for place in self.seen if self._depth(place) == depth]
+        anchors = sorted(alike, key=lambda place: -self.path(place))[: self._walking.anchors]
+        anchors = anchors or ([] if parent is None else [parent])
+        size = SLATE - self._walking.anchors
+        starts = range(0, len(below), size)
+        return [[*below[start : start + size], *(anchors or below[max(0, start - 1) : start])] for start in starts]
+
+    def _depth(self, place: Place | None) -> int:
+        depth = 0
+        while place is not None:
+            place = self._parents[place]
+            depth += 1
+        return depth

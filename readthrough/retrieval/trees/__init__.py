@@ -1,0 +1,1 @@
+"""Trees of summaries over documents: what is summarised together, how a model writes them, how they are kept."""
