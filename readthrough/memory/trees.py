@@ -43,10 +43,10 @@ class KeptTrees:
     def load(self, recipe: str) -> dict[str, Tree]:
         """The complete trees of the documents that have one."""
         with self._library.guard():
-            splits = {self._split(document): document for document in self._chunks}
-            leaves = {split: self._chunks[document][1] for split, document in splits.items() if split is not None}
+            splits = {document: split for document in self._chunks if (split := self._split(document)) is not None}
+            leaves = {split: self._chunks[document][1] for document, split in splits.items()}
             found = records.complete(self._library.connection(), recipe, leaves)
-        return {splits[split]: tree for split, tree in found.items()}
+        return {document: found[split] for document, split in splits.items() if split in found}
 
     def _split(self, document_id: str) -> int | None:
         """The row of the document's split; None where the document was taken out of the library."""

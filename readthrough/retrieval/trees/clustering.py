@@ -103,7 +103,8 @@ def _components(vectors: np.ndarray) -> Clusters:
     centred = vectors - vectors.mean(axis=0)
     axes = np.linalg.svd(centred, full_matrices=False)[2][: min(DIMENSIONS, len(vectors) - 2)]
     points = (centred @ axes.T).astype(np.float64)
-    fits = [kind(count, random_state=_SEED).fit(points) for count in range(1, min(MOST_COMPONENTS, len(points)))]
+    most = min(MOST_COMPONENTS, len(points), len(np.unique(points.round(6), axis=0)) + 1)
+    fits = [kind(count, random_state=_SEED).fit(points) for count in range(1, most)]
     shares = min(fits, key=lambda fit: fit.bic(points)).predict_proba(points)
     inside = shares > LEAST_SHARE
     inside[np.arange(len(points)), shares.argmax(axis=1)] = True

@@ -208,7 +208,7 @@ def test_too_much_is_refused_before_anything_is_asked(shelf: Shelf, library: Lib
     with pytest.raises(UsageError, match="most_tokens = 500") as refused:
         replace(GROWER, most_tokens=500).grow(shelf, scripted)
     assert refused.value.hint and scripted.calls == [] and rows(library) == 0
-    for grower in (replace(GROWER, read_tokens=9000), replace(GROWER, read_tokens=64)):
+    for grower in (replace(GROWER, read_tokens=9000), replace(GROWER, read_tokens=40, summary_tokens=16)):
         with pytest.raises(PromptTooLongError) as too_long:
             grower.grow(shelf, scripted)
         assert "read_tokens" in str(too_long.value) and too_long.value.hint and scripted.calls == []
@@ -216,7 +216,14 @@ def test_too_much_is_refused_before_anything_is_asked(shelf: Shelf, library: Lib
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"clustering": "none"}, {"children": 1}, {"batch": 0}, {"summary_tokens": 8}, {"read_tokens": 63}, {"most_tokens": 0}],
+    [
+        {"clustering": "none"},
+        {"children": 1},
+        {"batch": 0},
+        {"summary_tokens": 8},
+        {"read_tokens": 63},
+        {"most_tokens": 0},
+    ],
 )
 def test_nonsense_options(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -232,14 +239,16 @@ def test_bad_replies_still_make_a_tree(shelf: Shelf, reply: str) -> None:
         text = node.summary.text
         assert text and text.count("Round it goes.") <= 1
         if not reply.strip():
-            assert text.startswith("In part"), "its parts' first sentences stand for it"
+            assert " ".join(text.split()[:3]) in shelf.document(next(iter(trees))).text, "what its parts begin with"
 
 
 def test_texts_stand_in_prompts_as_they_are_shown(shelf: Shelf) -> None:
     scripted = model(lambda request: "Question: what now?")
     GROWER.grow(shelf, scripted, shown=lambda text: f"<{text}>")
     asked = [call.request.messages[-1].content for call in scripted.calls]
-    assert all(prompt.startswith("<") for prompt in asked) and any("<Question: what now?>" in prompt for prompt in asked)
+    assert all(prompt.startswith("<") for prompt in asked) and any(
+        "<Question: what now?>" in prompt for prompt in asked
+    )
 
 
 def test_mixtures_overlap_and_end(shelf: Shelf) -> None:
