@@ -234,7 +234,7 @@ class _Walk:
         self.seen = calibrated(self._slates)
 
     def _beside(self, parent: Place | None, below: Sequence[Place]) -> list[list[Place]]:
-        """Nodes in slates, each tied to others: by the best that were seen as deep, by their parent, or by a neighbour."""
+        """Nodes in slates, each tied to others: by the best seen as deep, by their parent, or by a neighbour."""
         depth = self._depth(parent) + 1
         alike = [place for place in self.seen if self._depth(place) == depth]
         anchors = sorted(alike, key=lambda place: -self.path(place))[: self._walking.anchors]

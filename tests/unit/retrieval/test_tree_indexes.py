@@ -18,7 +18,7 @@ from readthrough.models.scripted import ScriptedModel
 from readthrough.retrieval.base import Index
 from readthrough.retrieval.indexes.tree import TreeIndex
 from readthrough.retrieval.indexes.vectors import VectorIndex
-from readthrough.retrieval.indexes.walk import SLATE, Walking, WalkIndex
+from readthrough.retrieval.indexes.walk import SLATE, WalkIndex, Walking
 from readthrough.retrieval.trees.base import Node, Summary, Tree
 from readthrough.types import Event
 from tests.library_samples import WORDS, HashingEmbedder, open_library, write_stories
