@@ -1,6 +1,9 @@
-"""Recall of the right passages: keywords, vectors, both, in hops, and reranked by a model.
+"""Recall of the right passages: keywords, vectors, both, in hops, over a graph of names, and what a model adds.
 
     python -m benchmarks.passages_recall DATA_FOLDER --home FOLDER [--model small --questions 8] [--out NAME]
+
+With a model: what it reranks, and with `--trees` what trees of its summaries find, searched as a heap and walked (they
+are grown before anything is measured, which reads every document and takes long; they stay in the library).
 
 Of the rows of DATA_FOLDER those count that say where their answer stands: `evidence` (files of a folder),
 `evidence_text` (places of a document; each sentence of one is a place), and the answers of contracts and natural
@@ -29,7 +32,10 @@ from readthrough.documents.sentences import sentence_spans
 from readthrough.memory.library import Library
 from readthrough.memory.shelf import Shelf
 from readthrough.models.base import ModelBackend
+from readthrough.retrieval.indexes.tree import TreeIndex
+from readthrough.retrieval.indexes.walk import WalkIndex
 from readthrough.retrieval.reranking import Budget, rerank
+from readthrough.retrieval.trees.growing import Grower
 from readthrough.spec import build
 
 INDEXES = ("bm25", "bm25-feedback", "vectors", "hybrid", "hops", "entity-graph")
@@ -42,6 +48,7 @@ FILES = {
 ANSWERS_ARE_PLACES = ("contracts", "natural questions")
 PLACE_CHARACTERS = 12
 CANDIDATES = 40
+MOST_TREE_TOKENS = 5_000_000
 
 Ranker = Callable[[Shelf, str], list[int]]
 
@@ -62,24 +69,27 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--model", help="rerank with this model too")
     parser.add_argument("--rerank", default="likelihood", help="rerankers, by commas")
+    parser.add_argument("--trees", action="store_true", help="grow trees of summaries with the model, and search them")
     parser.add_argument("--questions", type=int, help="at most so many of each set, evenly spread")
     parser.add_argument("--sets", default=",".join(FILES), help="which sets, by commas")
     parser.add_argument("--out", default=None, help="name of the results file to write")
     options = parser.parse_args()
     library = Library.open(options.home)
     systems: dict[str, Ranker] = {index: searched(index) for index in INDEXES}
+    model: ModelBackend | None = None
     if options.model:
         from readthrough.models.open import open_model
 
         model = open_model(options.model)
-        for name in options.rerank.split(","):
+        for name in filter(None, options.rerank.split(",")):
             for index in ("hybrid", "hops"):
                 systems[f"{index} + {name}"] = reranked(index, name, model)
     report: dict[str, Any] = {}
     for name in options.sets.split(","):
         asked = spread(list(questions(library, options.data, name)), options.questions)
         report[name] = {"questions": len(asked)}
-        for system, ranker in systems.items():
+        grown = wooded(asked, model) if options.trees and model else {}
+        for system, ranker in {**systems, **grown}.items():
             report[name][system] = measure(asked, ranker)
             print(f"{name:18} {len(asked):3} {system:22}", json.dumps(report[name][system]), flush=True)
     if options.out:
@@ -133,11 +143,32 @@ def reranked(index: str, name: str, model: ModelBackend) -> Ranker:
 
     def ranker(shelf: Shelf, question: str) -> list[int]:
         found = searched(index)(shelf, question)
-        texts = [as_data(unwrap(chunk.text)) for chunk in shelf.get(found)]
+        texts = [shown(chunk.text) for chunk in shelf.get(found)]
         order = rerank(reranker, model, question, texts, Budget(CANDIDATES))
         return [found[place] for place in order]
 
     return ranker
+
+
+def wooded(asked: Sequence[Asked], model: ModelBackend) -> dict[str, Ranker]:
+    """Trees over the documents of some questions: searched by vectors, and walked by the model's likelihoods."""
+    grower = Grower(most_tokens=MOST_TREE_TOKENS)
+    shelves = {id(each.shelf): each.shelf for each in asked}
+    trees = {key: grower.grow(shelf, model, shown=shown) for key, shelf in shelves.items()}
+
+    def heap(shelf: Shelf, question: str) -> list[int]:
+        return [chunk for chunk, _ in TreeIndex(shelf, trees[id(shelf)]).search(question, CANDIDATES)]
+
+    def walk(shelf: Shelf, question: str) -> list[int]:
+        index = WalkIndex(shelf, trees[id(shelf)], model, shown=shown)
+        return [chunk for chunk, _ in index.search(question, CANDIDATES)]
+
+    return {"tree": heap, "walk": walk}
+
+
+def shown(text: str) -> str:
+    """A text as it stands in a prompt."""
+    return as_data(unwrap(text))
 
 
 def questions(library: Library, data: Path, name: str) -> Iterator[Asked]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.passages_recall import Asked, holding, measure, ndcg, questions, recall, spread
+from benchmarks.passages_recall import Asked, holding, measure, ndcg, questions, recall, spread, wooded
 from readthrough.memory.library import Library
-from tests.library_samples import open_library
+from readthrough.models.scripted import ScriptedModel
+from tests.library_samples import open_library, write_stories
 
 A, B = frozenset({1, 2}), frozenset({3})
 
@@ -63,3 +64,17 @@ def test_spread() -> None:
     many = [Asked(str(number), None, []) for number in range(10)]  # type: ignore[arg-type]
     assert [each.question for each in spread(many, 3)] == ["0", "3", "6"]
     assert spread(many, None) == spread(many, 99) == many
+
+
+def test_trees_are_grown_once_a_shelf(library: Library, tmp_path: Path) -> None:
+    shelves = [library.shelve(write_stories(tmp_path / str(seed), [seed], paragraphs=12)) for seed in range(2)]
+    asked = [Asked(f"What did the keeper of lamp {number} do?", shelves[number % 2], []) for number in range(4)]
+    model = ScriptedModel(replies=lambda request: "The keeper kept the lamp.")
+    rankers = wooded(asked, model)
+    written = sum(call.kind == "complete" for call in model.calls)
+    assert set(rankers) == {"tree", "walk"} and written > 2
+    for each in asked:
+        for ranker in rankers.values():
+            found = ranker(each.shelf, each.question)
+            assert found and set(found) <= set(each.shelf.chunk_ids())
+    assert sum(call.kind == "complete" for call in model.calls) == written
