@@ -139,12 +139,14 @@ class Batch:
         return torch.cat([segment.positions for segment in self.segments])
 
     def with_idle_row(self) -> Batch:
-        """The same, and a row behind it that counts for nothing."""
+        """The same, and a row behind it that counts for nothing; who watches is not told of it."""
         end = self.segments[-1].end
         segments = [*self.segments, Segment(None, end, end + 1)]
         pieces = ((segment.sequence, segment.rows) for segment in segments)
         chunked = None if self.chunked is None else self.chunked.chunks.lay(pieces)
-        return replace(self, segments=segments, chunked=chunked)
+        watch = self.watch
+        own = None if watch is None else lambda layer, q, lse: watch(layer, q[:, :end], lse[:, :end])
+        return replace(self, segments=segments, chunked=chunked, watch=own)
 
 
 def _is_long(segment: Segment, pattern: AttentionPattern) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -13,12 +13,10 @@ from readthrough.compression.plan import Plan
 from readthrough.kernels.attention import attend
 from readthrough.kernels.rotary import rerotate
 from readthrough.kernels.scores import attention_peaks
-from readthrough.models.local.attention import Batch
+from readthrough.models.local.behind import Forward, read_behind
 from readthrough.models.local.cache import CompressedBlock, KeptKV, Sequence
 from readthrough.models.local.loading import Loaded
 from readthrough.models.local.prompts import Prompts, Tokens
-
-Forward = Callable[[Batch, list[Tokens], np.ndarray], torch.Tensor]
 
 
 class Compressor:
@@ -103,12 +101,7 @@ class Compressor:
             mass[layer] = torch.maximum(mass[layer], found) if layer in mass else found
 
         reader = sequence.fork(reserve_tokens=len(text))
-        for first in range(0, len(text), self._pass_tokens):
-            piece = text[first : first + self._pass_tokens]
-            batch = Batch.pack([(reader, len(piece))])
-            batch.watch = watch
-            self._forward(batch, [piece], np.zeros(0, dtype=np.int64))
-            reader.commit(len(piece))
+        read_behind(reader, text, self._forward, self._pass_tokens, watch)
         return mass
 
 

@@ -380,7 +380,7 @@ def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
     """Keeps the latest queries of every job."""
 
     def watch(layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
-        for job, segment in zip(jobs, batch.segments, strict=False):  # an idle row may follow
+        for job, segment in zip(jobs, batch.segments, strict=True):
             job.watch(layer, q[:, segment.rows], count)
 
     return watch

@@ -7,7 +7,6 @@ attends to; its KV is turned to its place, and some of its tokens are computed a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ import torch
 from readthrough.compression.base import Deviation, Joining
 from readthrough.kernels.rotary import rerotate
 from readthrough.models.local.attention import Batch
+from readthrough.models.local.behind import NO_ROWS, Forward, read_behind
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.loading import Loaded
 from readthrough.models.local.prompts import Spans, Tokens
-
-Forward = Callable[[Batch, list[Tokens], np.ndarray], torch.Tensor]
 
 _SALT_BITS, _TOKEN_BITS = 38, 24
 
@@ -95,7 +93,7 @@ class Joiner:
         places = np.flatnonzero(anew) + start
         for first in range(0, len(places), self._pass_tokens):
             some = places[first : first + self._pass_tokens]
-            self._forward(Batch.placed(sequence, torch.from_numpy(some)), [tokens[some]], np.zeros(0, dtype=np.int64))
+            self._forward(Batch.placed(sequence, torch.from_numpy(some)), [tokens[some]], NO_ROWS)
         return Joined(sequence, places)
 
     def _lay(self, sequence: Sequence, spans: Spans, read: Seq[Sequence]) -> None:
@@ -124,15 +122,13 @@ class Joiner:
             if at == layer:
                 raise _Enough
 
+        def forward(batch: Batch, tokens: list[Tokens], rows: np.ndarray) -> None:
+            with suppress(_Enough):
+                self._forward(batch, tokens, rows)
+
         start = sequence.length - len(tokens)
         reader = before.fork(start, reserve_tokens=len(tokens))
-        for first in range(0, len(tokens), self._pass_tokens):
-            piece = tokens[first : first + self._pass_tokens]
-            batch = Batch.pack([(reader, len(piece))])
-            batch.watch = stop
-            with suppress(_Enough):
-                self._forward(batch, [piece], np.zeros(0, dtype=np.int64))
-            reader.commit(len(piece))
+        read_behind(reader, tokens, forward, self._pass_tokens, stop)
         pairs = zip(sequence.gather(layer), reader.gather(layer), strict=True)
         off = Deviation(*((new[:, start:].float() - old[:, start:].float()).square().sum((0, 2)) for old, new in pairs))
         places = torch.arange(start, sequence.length)

@@ -9,7 +9,7 @@ import torch
 
 from readthrough.errors import ModelError
 from readthrough.kernels.scores import window_mass
-from readthrough.models.local.attention import Batch
+from readthrough.models.local.behind import read_behind
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.engine import Engine
 from readthrough.models.local.jobs import Job, ignore_logits
@@ -37,22 +37,14 @@ def notice(engine: Engine, tokens: Tokens, spans: Spans) -> Noticed:
     job = Job(tokens[:start], start, ignore_logits)
     engine.run([job])
     reader = job.sequence.fork(reserve_tokens=end - start)
-    total, rows = np.zeros(start), 0
-    for first in range(start, end, engine.forward_tokens):
-        piece = tokens[first : min(first + engine.forward_tokens, end)]
-        watched = _Watched(engine, reader, len(piece), start)
-        batch = Batch.pack([(reader, len(piece))])
-        batch.watch = watched.watch
-        engine.forward(batch, [piece], np.zeros(0, dtype=np.int64))
-        reader.commit(len(piece))
-        total += watched.total
-        rows += watched.rows
-    if not rows:
+    watched = _Watched(engine, reader, start)
+    read_behind(reader, tokens[start:end], engine.forward, engine.forward_tokens, watched.watch)
+    if not watched.rows:
         raise ModelError(
             "the attention of this model is not shown: it attends within a window, or by chunks",
             hint="rerank by likelihood instead",
         )
-    below = np.concatenate([[0.0], np.cumsum(total / rows)])
+    below = np.concatenate([[0.0], np.cumsum(watched.total / watched.rows)])
     shares = tuple(float(below[to] - below[since]) for since, to in spans[:-1])
     return Noticed(shares, tuple(to - since for since, to in spans[:-1]), job.cached_tokens)
 
@@ -60,18 +52,16 @@ def notice(engine: Engine, tokens: Tokens, spans: Spans) -> Noticed:
 class _Watched:
     """Sums what the new tokens of a sequence pay to its first `seen` ones, over layers and heads."""
 
-    def __init__(self, engine: Engine, reader: Sequence, new: int, seen: int) -> None:
+    def __init__(self, engine: Engine, reader: Sequence, seen: int) -> None:
         self._scale = engine.loaded.attention_scale
         self._reader = reader
-        self._new = new
         self._seen = seen
         self.total = np.zeros(seen)
         self.rows = 0
 
     def watch(self, layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
         """See `readthrough.models.local.attention.Watch`."""
-        asking = q[:, : self._new]  # an idle row may follow
-        keys, _ = self._reader.gather(layer, self._new)
-        mass = window_mass(asking, keys, scale=self._scale, pool_tokens=1, reduction="sum")
+        keys, _ = self._reader.gather(layer, q.shape[1])
+        mass = window_mass(q, keys, scale=self._scale, pool_tokens=1, reduction="sum")
         self.total += mass.sum(0)[: self._seen].double().cpu().numpy()
-        self.rows += asking.shape[0] * asking.shape[1]
+        self.rows += q.shape[0] * q.shape[1]

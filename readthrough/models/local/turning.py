@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
 from readthrough.kernels.rotary import rerotate
 from readthrough.models.local.attention import Batch
+from readthrough.models.local.behind import NO_ROWS, Forward
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.loading import Loaded, cannot_move
-from readthrough.models.local.prompts import Tokens
-
-Forward = Callable[[Batch, list[Tokens], np.ndarray], torch.Tensor]
 
 FAR_TOKENS = 64
 
@@ -40,4 +36,4 @@ def check_turning(loaded: Loaded, forward: Forward) -> None:
     batch.watch = watch
     token = np.array([loaded.vocabulary // 2])
     with torch.inference_mode():
-        forward(batch, [token, token], np.zeros(0, dtype=np.int64))
+        forward(batch, [token, token], NO_ROWS)

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from readthrough.errors import ConfigError, ModelError, PromptTooLongError, UnknownNameError
 from readthrough.kernels.rotary import Yarn, linear_frequencies, ntk_frequencies, yarn_frequencies
 from readthrough.models.base import Request
+from readthrough.models.local.attention import Batch
 from readthrough.models.local.backend import LocalModel
+from readthrough.models.local.behind import NO_ROWS
 from readthrough.models.local.cache import bytes_held
 from readthrough.models.local.engine import SNAPSHOTS_MAX
 from readthrough.models.local.jobs import Job
@@ -164,3 +167,12 @@ def test_positions_of_another_kind_are_not_moved(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be moved"):
         opened(folder, {"keep": {"sink-window": {"window_tokens": 32}}})
     assert opened(folder, {"keep": {"sink-window": {"window_tokens": 32, "renumber": False}}})
+
+
+def test_who_watches_a_pass_of_one_token_sees_one(folder: str) -> None:
+    seen: list[tuple[int, int]] = []
+    batch = Batch.pack([(None, 1)])
+    batch.watch = lambda layer, q, lse: seen.append((q.shape[1], lse.shape[1]))
+    with torch.inference_mode():
+        opened(folder)._engine.forward(batch, [np.array([5])], NO_ROWS)
+    assert set(seen) == {(1, 1)}, "the idle row beside it is nobody's"
