@@ -58,9 +58,13 @@ def _add_symbols(connection: sqlite3.Connection) -> None:
     keywords.rebuild(connection)  # identifiers are split in another way
 
 
+def _add_stems(connection: sqlite3.Connection) -> None:
+    keywords.stem(connection)
+
+
 Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
 
-MIGRATIONS: Migrations = (_create, _add_facts, _add_symbols)
+MIGRATIONS: Migrations = (_create, _add_facts, _add_symbols, _add_stems)
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 
 
