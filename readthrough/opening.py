@@ -38,13 +38,16 @@ class Texts:
         """The texts in the library, split by the settings' chunker."""
         from readthrough.documents.chunking import open_chunker
 
-        return library.shelve(
+        shelf = library.shelve(
             [str(path) for path in self.paths],
             encoding=settings.encoding,
             stdin=self.stdin,
-            vectors=settings.index != "bm25",
+            vectors=settings.index not in ("bm25", "late-interaction"),
             chunker=None if settings.chunker is None else open_chunker(settings.chunker),
         )
+        if settings.index == "late-interaction":
+            library.token_vectors.ensure(shelf.chunk_array())
+        return shelf
 
 
 class Models:
@@ -125,10 +128,13 @@ def open_library(settings: Settings, on_event: Callable[[Event], None] | None = 
 
     Raises:
         LibraryError: it cannot be opened.
+        ConfigError: the embedder is none, or its model is not there.
     """
     from readthrough.memory.library import Library
+    from readthrough.retrieval.embedders.open import open_embedder
 
-    return Library.open(settings.home, size_limit_bytes=settings.size_limit_bytes, on_event=on_event)
+    embedder = open_embedder(settings.embedder, settings.device)
+    return Library.open(settings.home, embedder=embedder, size_limit_bytes=settings.size_limit_bytes, on_event=on_event)
 
 
 def open_checkpoints(

@@ -22,7 +22,7 @@ import numpy as np
 from readthrough.documents.sentences import sentence_spans
 from readthrough.retrieval.base import Corpus
 from readthrough.retrieval.elements import names
-from readthrough.retrieval.embedding import embed_texts
+from readthrough.retrieval.embedding import embed_queries
 from readthrough.retrieval.entities import normalise
 from readthrough.retrieval.indexes.bm25 import holding
 from readthrough.retrieval.indexes.hybrid import HybridIndex, take_turns
@@ -76,7 +76,7 @@ class HopsIndex:
         if not led:
             return []
         asked = list(dict.fromkeys(bridge.name for bridge in led))
-        queries = embed_texts(self._corpus.embedder, [f"{query} {name}" for name in asked])
+        queries = embed_queries(self._corpus.embedder, [f"{query} {name}" for name in asked])
         vectors = dict(zip(asked, queries, strict=True))
         reached = np.unique(np.concatenate([bridge.holders for bridge in led]))
         passages = self._corpus.vectors(reached.tolist())

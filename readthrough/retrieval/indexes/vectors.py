@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from readthrough.retrieval.base import Corpus
-from readthrough.retrieval.embedding import embed_texts
+from readthrough.retrieval.embedding import embed_queries
 
 
 class VectorIndex:
@@ -23,4 +23,4 @@ class VectorIndex:
         chunk_ids = self._corpus.chunk_array(among)
         if not query.strip() or not len(chunk_ids):
             return []
-        return self._corpus.nearest(embed_texts(self._corpus.embedder, [query])[0], k, chunk_ids)
+        return self._corpus.nearest(embed_queries(self._corpus.embedder, [query])[0], k, chunk_ids)
