@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from readthrough.documents.reading import without_surrogates
 from readthrough.errors import ConfigError
 from readthrough.retrieval.base import AsksOtherwise, Embedder, TokenEmbedder
 from readthrough.types import Event
@@ -66,7 +67,8 @@ def _pieces(embedder: Embedder, texts: Sequence[str]) -> tuple[list[str], list[i
     """The texts in pieces that the embedder reads at once, and which text each is of."""
     pieces: list[str] = []
     owners: list[int] = []
-    for index, (text, tokens) in enumerate(zip(texts, embedder.count_tokens(texts), strict=True)):
+    whole = [without_surrogates(text) for text in texts]  # no tokenizer takes half a character
+    for index, (text, tokens) in enumerate(zip(whole, embedder.count_tokens(whole), strict=True)):
         parts = [text] if tokens <= embedder.max_tokens else _split(embedder, text)
         pieces += parts
         owners += [index] * len(parts)

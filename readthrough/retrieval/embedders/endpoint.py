@@ -81,14 +81,11 @@ class EndpointEmbedder:
         """See `Embedder`."""
         return max(1, self.window_tokens - max(map(estimate_tokens, (self.query_prompt, self.document_prompt))))
 
-    @property
+    @cached_property
     def queries(self) -> EndpointEmbedder:
         """What embeds queries."""
-        if self.query_prompt == self.document_prompt:
-            return self
-        asking = replace(self, document_prompt=self.query_prompt)
-        asking.dimensions = self.dimensions
-        return asking
+        same = self.query_prompt == self.document_prompt
+        return self if same else replace(self, document_prompt=self.query_prompt)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """About how many tokens each text has; rather too many than too few."""
@@ -109,7 +106,7 @@ class EndpointEmbedder:
             )
         if not texts:
             return np.empty((0, self.dimensions), dtype=np.float32)
-        return self._embed([self.document_prompt + (_clean(text) if text.strip() else _NOTHING) for text in texts])
+        return self._embed([self.document_prompt + (text if text.strip() else _NOTHING) for text in texts])
 
     def close(self) -> None:
         """Close the connections."""
@@ -156,8 +153,3 @@ class EndpointEmbedder:
         shown = self._address.redact(what)
         hint = "is this a model that makes embeddings?"
         return EndpointError(f"{self._address.shown} sent no usable embeddings: {shown}", hint=hint)
-
-
-def _clean(text: str) -> str:
-    """A text that JSON takes: without half characters."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,22 @@ def fingerprint(folder: Path) -> str:
                 file.seek(start)
                 digest.update(file.read(min(step, _SAMPLE_BYTES)))
     return digest.hexdigest()[:12]
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the bars and tables that transformers prints while it loads: progress is the caller's to show."""
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def library() -> Any:

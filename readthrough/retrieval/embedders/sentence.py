@@ -95,9 +95,8 @@ class SentenceTransformerEmbedder:
         """How many tokens each text has, special tokens left out."""
         if not texts:
             return []
-        given = [_clean(text) for text in texts]
         tokenizer = self._loaded.tokenizer
-        ids = tokenizer(given, add_special_tokens=False, truncation=False, padding=False, verbose=False)["input_ids"]
+        ids = tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False)["input_ids"]
         return [len(tokens) for tokens in ids]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -141,9 +140,8 @@ class SentenceTransformerEmbedder:
 
     def _run(self, texts: Sequence[str], task: str) -> Any:
         run = self._loaded.encode_query if task == "query" else self._loaded.encode_document
-        given = [_clean(text) for text in texts]
-        options = {"batch_size": len(given), "show_progress_bar": False, "convert_to_numpy": True}
-        return run(given, prompt=self._prompts[task], **options)
+        options = {"batch_size": len(texts), "show_progress_bar": False, "convert_to_numpy": True}
+        return run(list(texts), prompt=self._prompts[task], **options)
 
     @cached_property
     def _prompts(self) -> dict[str, str | None]:
@@ -180,13 +178,14 @@ class SentenceTransformerEmbedder:
         device = pick_device(self.device)
         library = folders.library()
         try:
-            model = getattr(library, self._class)(
-                str(self._folder),
-                device=str(device),
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True, "dtype": pick_dtype(self.dtype, device)},
-            )
+            with folders.quietly():
+                model = getattr(library, self._class)(
+                    str(self._folder),
+                    device=str(device),
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    model_kwargs={"use_safetensors": True, "dtype": pick_dtype(self.dtype, device)},
+                )
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
             raise WeightsError(f"the embedder does not load: {error}", path=str(self._folder)) from error
         return model.eval()
@@ -220,8 +219,3 @@ class Queries:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """See `Embedder`."""
         return self.of.encode(texts, "query")
-
-
-def _clean(text: str) -> str:
-    """A text that tokenizers take: without half characters."""
-    return text.encode("utf-8", "replace").decode("utf-8")
