@@ -9,10 +9,10 @@ from typing import Any
 
 from tests.fake_server import Body, Handler, Step
 
-WORDS = (
-    "the keeper of lamp lit light storm came in from sea a is named ann taxes rose by two percent last year house "
-    "query passage : . , ? ! x [q] [d]"
-).split()
+VOCABULARY = """
+    the keeper of lamp lit light storm came in from sea a is named ann taxes rose by two percent last year house
+    query passage : . , ? ! x [q] [d]
+"""
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]"]
 
 
@@ -23,7 +23,7 @@ def write_bert(folder: Path, seed: int = 0, window_tokens: int = 64) -> Any:
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    words = dict.fromkeys([*SPECIAL, *WORDS, *letters, *("##" + letter for letter in letters)])
+    words = dict.fromkeys([*SPECIAL, *VOCABULARY.split(), *letters, *("##" + letter for letter in letters)])
     vocabulary = {word: number for number, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()

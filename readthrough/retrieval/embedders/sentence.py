@@ -96,7 +96,9 @@ class SentenceTransformerEmbedder:
         if not texts:
             return []
         tokenizer = self._loaded.tokenizer
-        ids = tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False)["input_ids"]
+        ids = tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False)[
+            "input_ids"
+        ]
         return [len(tokens) for tokens in ids]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -175,6 +177,8 @@ class SentenceTransformerEmbedder:
 
     @cached_property
     def _model(self) -> Any:
+        from safetensors import SafetensorError
+
         device = pick_device(self.device)
         library = folders.library()
         try:
@@ -186,7 +190,7 @@ class SentenceTransformerEmbedder:
                     trust_remote_code=False,
                     model_kwargs={"use_safetensors": True, "dtype": pick_dtype(self.dtype, device)},
                 )
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
             raise WeightsError(f"the embedder does not load: {error}", path=str(self._folder)) from error
         return model.eval()
 
