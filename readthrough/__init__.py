@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from readthrough.api import read as read
     from readthrough.api import resume as resume
     from readthrough.errors import ReadthroughError as ReadthroughError
+    from readthrough.filters import Filter as Filter
     from readthrough.types import Answer as Answer
     from readthrough.types import Coverage as Coverage
     from readthrough.types import Document as Document
@@ -36,6 +37,7 @@ _EXPORTS = {
     "Document": "readthrough.types",
     "Event": "readthrough.types",
     "Evidence": "readthrough.types",
+    "Filter": "readthrough.filters",
     "Hit": "readthrough.types",
     "Limits": "readthrough.types",
     "ReadthroughError": "readthrough.errors",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, Settings, load_settings
 from readthrough.errors import MissingPathError, UsageError
+from readthrough.filters import Filter
 from readthrough.opening import Models, Texts, as_kept, key, open_checkpoints, open_library, open_runs, with_file
 from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, SkippedFile
 
@@ -41,8 +42,7 @@ def read(
         paths: files and folders; `-` stands for `stdin`.
         stdin: bytes to read as a document, where `paths` names `-`.
         on_event: hears of progress.
-        overrides: settings that win over environment and files (see `readthrough.config.Settings`). `model` may
-            also be a ModelBackend or a LangChain chat model.
+        overrides: settings that win over all others; `model` may also be a ModelBackend or a LangChain chat model.
 
     Raises:
         UsageError: no path was given.
@@ -256,19 +256,20 @@ class Book:
             options["words"] = words
         return self.ask(summary_question(focus), workflow=WORKFLOW, **options)
 
-    def search(self, query: str, k: int = 10) -> list[Hit]:
-        """The `k` chunks that fit `query` best, best first.
+    def search(self, query: str, k: int = 10, within: Filter | None = None) -> list[Hit]:
+        """The `k` chunks that fit `query` best, best first; only such as pass the filter `within`.
 
         Raises:
             UsageError: the query is empty, or `k` is not positive.
-            ConfigError: the settings name an unknown index.
+            InputError, ConfigError: nothing in these texts passes the filter; there is no such index.
         """
         if not query.strip():
             raise UsageError("the query is empty")
         if k < 1:
             raise UsageError(f"k = {k}: at least one hit must be asked for")
         with self._lock:
-            return self._shelf.search(query, k, self._settings.index)
+            self._shelf.require(within)
+            return self._shelf.search(query, k, self._settings.index, within)
 
     def map(self, question: str = "", tokens: int = 1024) -> CodeMap:
         """The most important definitions of the source files here, for a question or as a whole, in `tokens` tokens.

@@ -40,6 +40,7 @@ PARTS: dict[str, dict[str, str]] = {
         "hybrid": "readthrough.retrieval.indexes.hybrid:HybridIndex",
         "bm25-feedback": "readthrough.retrieval.indexes.feedback:FeedbackIndex",
         "hops": "readthrough.retrieval.indexes.hops:HopsIndex",
+        "hybrid-weighted": "readthrough.retrieval.indexes.hybrid:WeightedHybridIndex",
         "late-interaction": "readthrough.retrieval.indexes.late_interaction:LateInteractionIndex",
     },
     "rerankers": {
@@ -48,6 +49,10 @@ PARTS: dict[str, dict[str, str]] = {
         "listwise": "readthrough.retrieval.rerankers.choices:ListwiseReranker",
         "attention": "readthrough.retrieval.rerankers.attention:AttentionReranker",
         "cross-encoder": "readthrough.retrieval.rerankers.cross_encoder:CrossEncoderReranker",
+    },
+    "stores": {
+        "pgvector": "readthrough.retrieval.stores.pgvector:Pgvector",
+        "qdrant": "readthrough.retrieval.stores.qdrant:Qdrant",
     },
     "models": {
         "local": "readthrough.models.local.backend:LocalModel",

@@ -43,6 +43,7 @@ class Settings(BaseModel):
     embedder: Spec = Field(
         "all-minilm-l6-v2", description="embedder: name, folder, hub id, late-interaction:MODEL or openai:MODEL@URL"
     )
+    store: Spec = Field("files", description="where vectors are kept: files, pgvector or qdrant")
     chunker: Spec | None = Field(None, description="how texts are split; by their kind where left out")
     home: Path = Field(default_factory=lambda: user_data_path("readthrough"), description="folder of the library")
     device: str = Field("auto", description="device of a local model: auto, cpu, cuda, cuda:1, mps")
@@ -63,7 +64,7 @@ class Settings(BaseModel):
 
     def to_keep(self) -> dict[str, Any]:
         """What must be set again to open the same texts and model later, as plain values; never a key or password."""
-        left_out = {"workflow", "home", "size_limit_bytes", "readings_bytes"}
+        left_out = {"workflow", "home", "store", "size_limit_bytes", "readings_bytes"}
         kept = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         return {name: _without_secrets(value) for name, value in kept.items()}
 
@@ -93,6 +94,7 @@ class Overrides(TypedDict, total=False):
     workflow: Any
     index: str | None
     embedder: Any
+    store: Any
     chunker: Any
     home: str | Path | None
     device: str | None

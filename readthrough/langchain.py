@@ -30,6 +30,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from readthrough.agents.runs.streaming import usage_metadata
 from readthrough.errors import UsageError
+from readthrough.filters import Filter
 from readthrough.models.base import Completion, Message, ModelBackend, Request, Role
 
 _ROLES: dict[str, Role] = {"system": "system", "human": "user", "ai": "assistant"}
@@ -186,12 +187,14 @@ class ReadthroughRetriever(BaseRetriever):
     Attributes:
         paths: files and folders; not needed where `book` is given.
         k: how many passages.
+        within: a filter that the passages pass.
         settings: what `readthrough.read` is given beside the paths: home, index, ...
         book: texts that were read already; they stay open.
     """
 
     paths: list[str | Path] = Field(default_factory=list)
     k: int = 10
+    within: Filter | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     book: Any = None
 
@@ -206,7 +209,7 @@ class ReadthroughRetriever(BaseRetriever):
 
                 self.book = read(*self.paths, **self.settings)
         found = []
-        for hit in self.book.search(query, self.k if k is None else k):
+        for hit in self.book.search(query, self.k if k is None else k, self.within):
             chunk = hit.chunk
             source = self.book.document(chunk.document)
             metadata = {

@@ -128,13 +128,20 @@ def open_library(settings: Settings, on_event: Callable[[Event], None] | None = 
 
     Raises:
         LibraryError: it cannot be opened.
-        ConfigError: the embedder is none, or its model is not there.
+        ConfigError: the embedder is none, or its model is not there; or the settings name a store that does not exist,
+            or options that it lacks.
     """
     from readthrough.memory.library import Library
     from readthrough.retrieval.embedders.open import open_embedder
+    from readthrough.spec import build
 
-    embedder = open_embedder(settings.embedder, settings.device)
-    return Library.open(settings.home, embedder=embedder, size_limit_bytes=settings.size_limit_bytes, on_event=on_event)
+    return Library.open(
+        settings.home,
+        embedder=open_embedder(settings.embedder, settings.device),
+        size_limit_bytes=settings.size_limit_bytes,
+        on_event=on_event,
+        store=None if settings.store == "files" else build("stores", settings.store),
+    )
 
 
 def open_checkpoints(

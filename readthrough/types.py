@@ -84,6 +84,11 @@ class Document:
         """The line (from 1) that holds the character at `offset`."""
         return bisect_right(self._line_starts, offset)
 
+    def span_of_lines(self, first: int, last: int) -> tuple[int, int]:
+        """The span of the lines `first` to `last` (from 1); empty where the text ends before."""
+        starts = [*self._line_starts, len(self.text)]
+        return starts[min(first, len(starts)) - 1], starts[min(last + 1, len(starts)) - 1]
+
     def page_at(self, offset: int) -> int | None:
         """The number of the page that holds `offset`, or None where the document has no pages."""
         index = bisect_right(self.pages, offset, key=lambda page: page.start) - 1

@@ -58,7 +58,7 @@ class Texts(Common):
     index: Annotated[
         str | None,
         typer.Option(
-            help="Index: hybrid, hops (questions that need several passages), vectors, bm25, ...",
+            help="Index: hybrid, hybrid-weighted, hops (questions that need several passages), vectors, bm25, ...",
             autocompletion=complete(partial(names, "indexes")),
             rich_help_panel=READING,
         ),

@@ -17,13 +17,15 @@ from readthrough.memory.chunking import ByKind
 from readthrough.memory.database import Database, guard
 from readthrough.memory.holdings import Holding
 from readthrough.memory.parsing import parse_missing
+from readthrough.memory.served_vectors import ServedVectors
 from readthrough.memory.shelf import Shelf
 from readthrough.memory.shelving import Shelving
 from readthrough.memory.token_vectors import TokenVectorStore
-from readthrough.memory.vectors import VectorStore
+from readthrough.memory.vector_files import VectorFiles
+from readthrough.memory.vectors import Keeper, Vectors
 from readthrough.retrieval import facts
 from readthrough.retrieval.analysis import Analyzer
-from readthrough.retrieval.base import Embedder
+from readthrough.retrieval.base import Embedder, Store
 from readthrough.retrieval.embedders.open import DEFAULT as DEFAULT_EMBEDDER
 from readthrough.retrieval.embedders.open import open_embedder
 from readthrough.retrieval.facts import Extract
@@ -49,6 +51,7 @@ class Library:
         chunker: Chunker,
         size_limit_bytes: int | None,
         on_event: OnEvent | None,
+        store: Store | None = None,
     ) -> None:
         self.home = home
         self.on_event = on_event
@@ -62,12 +65,16 @@ class Library:
             for made in (home, folder):
                 made.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = Database(home / "library.sqlite", on_event)
-        self.vectors = VectorStore(self._database, folder, self._embedder_name, lambda: self.embedder, self.texts)
-        self.vectors.on_event = on_event
+        files = VectorFiles(self._database, folder, self._embedder_name)
+        self._keeper: Keeper = files
+        if store is not None:
+            self._keeper = ServedVectors(self._database, store, self._embedder_name, files)
+        self._keeper.on_event = on_event
+        self.vectors = Vectors(self._keeper, self._embedder_name, lambda: self.embedder, self.texts)
         self.token_vectors = TokenVectorStore(
             self._database, self._embedder_name, lambda: self.embedder, self.texts, on_event
         )
-        self._recovering(self.vectors.sweep)
+        self._recovering(self._keeper.sweep)
 
     @classmethod
     def open(
@@ -78,6 +85,7 @@ class Library:
         chunker: Chunker | None = None,
         size_limit_bytes: int | None = None,
         on_event: OnEvent | None = None,
+        store: Store | None = None,
     ) -> Library:
         """Open the library in the folder `home`, which is made where there is none.
 
@@ -88,6 +96,7 @@ class Library:
             chunker: how documents are split; source code at its definitions and the rest by sentences when left out.
             size_limit_bytes: above this, the documents that were used longest ago are taken out.
             on_event: hears of progress and warnings.
+            store: the server that keeps the vectors; files in `home` when left out.
 
         Raises:
             LibraryError: it cannot be read or written, or a newer readthrough wrote it.
@@ -98,7 +107,7 @@ class Library:
             embedder = open_embedder(embedder or DEFAULT_EMBEDDER)
         if chunker is None:
             chunker = ByKind(embedder)
-        return cls(Path(home), embedder, chunker, size_limit_bytes, on_event)
+        return cls(Path(home), embedder, chunker, size_limit_bytes, on_event, store)
 
     def shelve(
         self,
@@ -124,7 +133,7 @@ class Library:
             InputError: a path is missing, a named file cannot be read, or (EmptyShelfError) nothing can be.
             LibraryError: the library cannot be read or written; what was entered before is kept.
         """
-        self.vectors.on_event = listener = on_event or self.on_event
+        self._keeper.on_event = listener = on_event or self.on_event
         shown = [os.fspath(path) for path in paths]
         splits = self._chunker if chunker is None else chunker
         return self._recovering(lambda: self._shelve(shown, encoding, stdin, vectors, (splits, listener)))
@@ -180,7 +189,7 @@ class Library:
     def size(self) -> int:
         """What the library takes on disk, in bytes."""
         with self.guard():
-            return self._database.size_bytes() + self.vectors.size_bytes()
+            return self._database.size_bytes() + self._keeper.size_bytes()
 
     def prune(self, limit_bytes: int | None = None, unused_seconds: float | None = None) -> tuple[Holding, ...]:
         """Take out what was not used for `unused_seconds`, then what was used longest ago until the library takes
@@ -204,7 +213,7 @@ class Library:
             if broken:
                 self._database.set_aside()
                 return tuple(broken)
-            return (*holdings.problems(self.connection()), *self.vectors.check(), *self.token_vectors.check())
+            return (*holdings.problems(self.connection()), *self._keeper.check(), *self.token_vectors.check())
 
     @property
     def embedder(self) -> Embedder:
@@ -246,6 +255,7 @@ class Library:
 
     def close(self) -> None:
         """Close the files. Calling it twice is fine."""
+        self._keeper.close()
         self._database.close()
 
     def _recovering(self, work: Callable[[], Result]) -> Result:
@@ -262,11 +272,11 @@ class Library:
     def _take_out(self, doomed: Iterable[Holding]) -> None:
         with self._database.write() as connection:
             store.delete_documents(connection, [holding.row for holding in doomed])
-        self.vectors.sweep()
+        self._keeper.sweep()
 
     def _settle(self) -> None:
         """Give the space of what was taken out back to the disk."""
-        self.vectors.compact()
+        self._keeper.compact()
         self._database.shrink()
 
     def _shrink(self, limit_bytes: int, kept: frozenset[int]) -> tuple[Holding, ...]:

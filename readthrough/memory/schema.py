@@ -54,6 +54,15 @@ def _add_facts(connection: sqlite3.Connection) -> None:
     connection.execute(facts.TABLE)
 
 
+def _add_vector_places(connection: sqlite3.Connection) -> None:
+    """The approximate index of an embedder's vectors, `name` is the SHA-256 of its file (see `vector_files`); and
+    what tells this library from others on a server (see `served_vectors`)."""
+    connection.execute(
+        "CREATE TABLE approximations (embedder TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL)"
+    )
+    connection.execute("CREATE TABLE identity AS SELECT lower(hex(randomblob(16))) AS id")
+
+
 def _add_symbols(connection: sqlite3.Connection) -> None:
     connection.execute(records.TABLE)
     keywords.rebuild(connection)  # identifiers are split in another way
@@ -69,7 +78,14 @@ def _add_token_vectors(connection: sqlite3.Connection) -> None:
 
 Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
 
-MIGRATIONS: Migrations = (_create, _add_facts, _add_symbols, _add_stems, _add_token_vectors)
+MIGRATIONS: Migrations = (
+    _create,
+    _add_facts,
+    _add_vector_places,
+    _add_symbols,
+    _add_stems,
+    _add_token_vectors,
+)
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,8 @@ import numpy as np
 from readthrough import catalogue
 from readthrough.documents.languages import GRAMMARS
 from readthrough.errors import InputError, MissingExtraError, UsageError
+from readthrough.filters import Filter
+from readthrough.memory import filtering, store
 from readthrough.retrieval import facts
 from readthrough.types import Chunk, Document, Hit, SkippedFile
 
@@ -25,12 +28,13 @@ if TYPE_CHECKING:
     from readthrough.memory.library import Library
     from readthrough.memory.shelving import Placed
     from readthrough.models.base import ModelBackend
-    from readthrough.retrieval.base import Embedder, Index, TokenBatch
+    from readthrough.retrieval.base import Among, Embedder, Index, TokenBatch
     from readthrough.retrieval.code.graph import CodeGraph
     from readthrough.retrieval.code.outline import CodeMap
     from readthrough.retrieval.facts import Extract
 
 CACHED_DOCUMENTS = 64
+CACHED_FILTERS = 64
 FOUND_FOR_MAP = 20
 TOKEN_BATCH_CHUNKS = 2_000
 
@@ -64,6 +68,7 @@ class Shelf:
         self._indexes: dict[str, Index] = {}
         self._code: CodeGraph | None = None
         self._document = lru_cache(maxsize=CACHED_DOCUMENTS)(self._read_document)
+        self._passing = lru_cache(maxsize=CACHED_FILTERS)(self._find_passing)
         connection = library.connection()
         chunks = _chunks_of(connection, [item.document for item in placed], chunker)
         entries: dict[str, Entry] = {}
@@ -96,11 +101,35 @@ class Shelf:
             return [chunk.id for chunk in self._chunks[document_id]]
         return list(self._by_id)
 
-    def chunk_array(self, among: Sequence[str] | None = None) -> np.ndarray:
-        """The chunk ids of the documents `among` (None: of all), ascending, int64."""
-        documents = self._chunks if among is None else among
-        ids = [chunk.id for document in documents for chunk in self._chunks[document]]
-        return np.unique(np.array(ids, dtype=np.int64))
+    def chunk_array(self, among: Among = None) -> np.ndarray:
+        """The ids of the chunks that pass `among`, ascending, int64. Not to be changed: it is kept.
+
+        Raises:
+            KeyError: a document is not on this shelf.
+        """
+        return self._passing(among if among is None or isinstance(among, Filter) else tuple(among))
+
+    def sections(self, among: Among = None) -> list[str]:
+        """The headings of the documents that `among` names, each once, as `Part I > Chapter 3`."""
+        found = (store.read_places(self.connection(), self._rows[name])[1] for name in self._named(among))
+        return list(dict.fromkeys(section.title for sections in found for section in sections))
+
+    def require(self, within: Filter | None) -> None:
+        """Make sure that something passes a filter.
+
+        Raises:
+            InputError: nothing does; the hint names the nearest document or heading.
+        """
+        with self._library.guard():
+            if within is None or len(self.chunk_array(within)):
+                return
+            if not self._named(within):
+                names = within.documents or ("",)
+                known, wanted = [os.path.basename(entry.path) for entry in self.documents], os.path.basename(names[0])
+            else:
+                known, wanted = self.sections(within), within.section or ""
+        near = catalogue.nearest(wanted, known)
+        raise InputError(f"nothing in these texts passes the filter: {within}", hint=near and f"did you mean {near!r}?")
 
     def chunks(self, document_id: str) -> tuple[Chunk, ...]:
         """The chunks of a document in order, with their texts."""
@@ -133,14 +162,14 @@ class Shelf:
         group = self._chunks[chunk.document][max(0, chunk.index - before) : chunk.index + after + 1]
         return self.get([neighbour.id for neighbour in group])
 
-    def search(self, query: str, k: int, index: str = "hybrid", among: Sequence[str] | None = None) -> list[Hit]:
+    def search(self, query: str, k: int, index: str = "hybrid", among: Among = None) -> list[Hit]:
         """The `k` chunks that fit the query best, best first.
 
         Args:
             query: any text.
             k: how many, at most.
             index: a name of the catalogue's `indexes`.
-            among: ids of the documents to search, None for all of the shelf.
+            among: a filter, or ids of the documents to search; None for all of the shelf.
 
         Raises:
             UnknownNameError: no such index.
@@ -301,6 +330,28 @@ class Shelf:
     def connection(self) -> sqlite3.Connection:
         """The calling thread's connection to the library, for reading."""
         return self._library.connection()
+
+    def _named(self, among: Among) -> Sequence[str]:
+        """The ids of the documents that `among` names."""
+        if among is None or (isinstance(among, Filter) and among.documents is None):
+            return list(self._chunks)
+        if not isinstance(among, Filter):
+            return among
+        return [entry.id for entry in self.documents if filtering.is_named(entry, among.documents or ())]
+
+    def _find_passing(self, among: Filter | tuple[str, ...] | None) -> np.ndarray:
+        ids: list[int] = []
+        for document in self._named(among):
+            group = self._chunks[document]
+            if isinstance(among, Filter):
+                places = store.read_places(self.connection(), self._rows[document])
+                text = self.document(document) if filtering.needs_text(among) else None
+                ids += filtering.passing(group, among, places, text)
+            else:
+                ids += [chunk.id for chunk in group]
+        array = np.unique(np.array(ids, dtype=np.int64))
+        array.flags.writeable = False
+        return array
 
     def _read_document(self, document_id: str) -> Document:
         entry = self._entries[document_id]

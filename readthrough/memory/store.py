@@ -148,6 +148,13 @@ def read_document(connection: sqlite3.Connection, key: int, path: str) -> Docume
     )
 
 
+def read_places(connection: sqlite3.Connection, key: int) -> tuple[list[Page], list[Section]]:
+    """The pages and sections of the document of a row, without its text; none where the row is gone."""
+    row = connection.execute("SELECT pages, sections FROM documents WHERE key = ?", (key,)).fetchone() or ("[]", "[]")
+    pages = [Page(*page) for page in json.loads(row[0])]
+    return pages, [Section(tuple(names), start, end) for names, start, end in json.loads(row[1])]
+
+
 def remember_file(connection: sqlite3.Connection, source: Source, document: int, loading: str) -> int | None:
     """Note that a file holds a document; returns the row of the other document that it held before."""
     before = connection.execute("SELECT document FROM files WHERE path = ?", (source.path,)).fetchone()

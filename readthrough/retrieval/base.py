@@ -1,14 +1,18 @@
-"""The extension points of `retrieval`: an Embedder makes vectors, an Index finds chunks, a Reranker orders them.
+"""The extension points of `retrieval`: an Embedder makes vectors, a VectorStore keeps them, an Index finds chunks, a
+Reranker orders them.
 
 An index works on chunk ids (the rows of the library) and never on text it does not need. `among` restricts a
-search to the chunks of one question's documents; scores then depend on those chunks alone, not on what else
-the library holds.
+search to some of the question's chunks; scores then depend on those chunks alone, not on what else the library
+holds. Whatever a filter names (documents, sections, pages, places), it reaches indexes and stores as the ids of
+the chunks that pass, so that every one of them obeys every filter in the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from readthrough.filters import Filter
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,6 +42,10 @@ class Embedder(Protocol):
             ValueError: a text is longer than `max_tokens`; it is never cut.
         """
         ...
+
+
+Among = Filter | Sequence[str] | None
+"""What is searched: what passes a filter, the documents with these ids, or (None) everything."""
 
 
 @runtime_checkable
@@ -73,11 +81,77 @@ class TokenBatch(NamedTuple):
 
 @runtime_checkable
 class Index(Protocol):
-    """Finds chunks for a query. Made as `IndexClass(corpus)`, with its options as keywords after it."""
+    """Finds chunks for a query. Made as `IndexClass(corpus)`, with its options as keywords after it.
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
-        """The `k` best chunks as (chunk id, score), best first; `among` names the documents to search."""
+    What it searches is added, replaced and taken out by the library, with the documents.
+    """
+
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
+        """The `k` best chunks of `among` as (chunk id, score), best first."""
         ...
+
+
+@runtime_checkable
+class VectorStore(Protocol):
+    """Keeps unit vectors by chunk id on a server: what `open` of a part in the catalogue's `stores` returns.
+
+    Every method raises LibraryError where the place cannot be reached, or refuses.
+    """
+
+    def upsert(self, chunk_ids: np.ndarray, vectors: np.ndarray) -> None:
+        """Add `vectors` `[N, D]`, float32, of `chunk_ids` `[N]`, int64; a vector that was there is replaced."""
+        ...
+
+    def delete(self, chunk_ids: np.ndarray) -> None:
+        """Take vectors out; ids that are not there do not matter."""
+        ...
+
+    def search(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
+        """The `k` of `chunk_ids` (ascending) nearest to a unit `vector` `[D]` as (id, cosine), best first.
+
+        Exact for up to `EXACT_CHUNKS` of them; of more, at least 0.95 of the nearest are found.
+        """
+        ...
+
+    def get(self, chunk_ids: np.ndarray) -> np.ndarray:
+        """The vectors `[N, D]`, float32, in the order of `chunk_ids` `[N]`.
+
+        Raises:
+            KeyError: one is not there.
+        """
+        ...
+
+    def ids(self) -> np.ndarray:
+        """Every chunk id there is, ascending, int64."""
+        ...
+
+    def count(self) -> int:
+        """How many vectors there are."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection. Calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class Store(Protocol):
+    """A server that keeps vectors. A dataclass whose fields are its options."""
+
+    url: str
+
+    def open(self, collection: str, dimensions: int) -> VectorStore:
+        """The collection with this name, made where there is none.
+
+        Raises:
+            LibraryError: the server cannot be reached, or the collection has other dimensions.
+            MissingExtraError: its client is not installed.
+        """
+        ...
+
+
+EXACT_CHUNKS = 50_000
+"""Up to so many vectors are compared one by one: 384 dimensions take 7 ms on one core."""
 
 
 class Corpus(Protocol):
@@ -89,8 +163,8 @@ class Corpus(Protocol):
         """The calling thread's connection to the library, for reading."""
         ...
 
-    def chunk_array(self, among: Sequence[str] | None = None) -> np.ndarray:
-        """The chunk ids of the documents `among` (None: of all), ascending, int64."""
+    def chunk_array(self, among: Among = None) -> np.ndarray:
+        """The ids of the chunks that pass `among`, ascending, int64. Not to be changed."""
         ...
 
     def get(self, chunk_ids: Sequence[int]) -> list[Chunk]:
@@ -110,7 +184,7 @@ class Corpus(Protocol):
         ...
 
     def nearest(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
-        """The `k` of `chunk_ids` nearest to a unit `vector` `[dimensions]` by cosine, best first."""
+        """The `k` of `chunk_ids` nearest to a unit `vector` `[dimensions]` by cosine, best first; see `VectorStore`."""
         ...
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from readthrough import catalogue
+from readthrough.filters import Filter
 from readthrough.memory.library import Library
 from readthrough.memory.shelf import Shelf
 from readthrough.retrieval.base import Index
@@ -83,8 +84,32 @@ def test_among_restricts_and_scores_depend_on_it_alone(
     assert [(hit.chunk.id, hit.score) for hit in alone] == hits
 
 
+FILTERS = [
+    Filter(documents=("story00[2-4].txt",)),
+    Filter(lines=(3, 6)),
+    Filter(start=400, end=900),
+    Filter(documents=("story003.txt",), start=300),
+    Filter(lines=(5, 9), start=500),
+    Filter(pages=(1, 2)),
+    Filter(section="part"),
+]
+
+
+@pytest.mark.parametrize("wanted", FILTERS, ids=str)
+def test_filters_are_exact(index: Index, shelf: Shelf, wanted: Filter) -> None:
+    """Found is everything that fits the query and passes, and nothing else; scores depend on what passes alone."""
+    texts = {chunk.id: chunk.text for entry in shelf.documents for chunk in shelf.chunks(entry.id)}
+    passing = shelf.chunk_array(wanted).tolist()
+    with_words = {chunk for chunk in passing if {"keeper", "lamp"} & set(texts[chunk].lower().split())}
+    hits = index.search("keeper lamp", 1000, wanted)
+    found = {chunk for chunk, _ in hits}
+    assert with_words <= found <= set(passing)
+    assert bool(hits) == bool(with_words)
+    assert index.search("keeper lamp", 5, wanted) == hits[:5]
+
+
 def name_of(index: Index) -> str:
-    return next(name for name in INDEXES if isinstance(index, catalogue.find("indexes", name)))
+    return next(name for name in INDEXES if type(index) is catalogue.find("indexes", name))
 
 
 @pytest.mark.parametrize("query", HOSTILE, ids=range(len(HOSTILE)))

@@ -68,6 +68,7 @@ class Retrieve(Workflow):
         rerank: a reranker that orders the first `weigh` chunks anew before anything is read; None for none.
         neighbours: how many chunks before and after the best ones are read with them.
         parent_words: the most words of a section that is read whole with a chunk of it; 0 for none.
+        definition_tokens: how many of the passages' tokens are for definitions that found source code uses or imports.
         sameness: how much it counts against a passage that it says what another says; 0 takes the best in any case.
         order: passages stand in reading order, or the best at both `ends` and the least in the middle.
         weigh: how many candidates are weighed by query likelihood, to quote from or for a second look.
@@ -87,6 +88,7 @@ class Retrieve(Workflow):
     rerank: Spec | None = field(default=None, hash=False)
     neighbours: int = 0
     parent_words: int = 0
+    definition_tokens: int = 0
     sameness: float = 0.0
     order: Literal["reading", "ends"] = "reading"
     weigh: int = 24
@@ -98,8 +100,9 @@ class Retrieve(Workflow):
     def __post_init__(self) -> None:
         if not 0 <= self.sameness <= 1:
             raise ValueError(f"sameness must be from 0 to 1, got {self.sameness}")
-        if self.parts < 0:
-            raise ValueError(f"parts must not be negative, got {self.parts}")
+        for name in ("parts", "definition_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.rerank is not None:
             self._reranker()
 
@@ -250,20 +253,23 @@ class Retrieve(Workflow):
         return {"reply": Reply.refused(state["stated"]).keep(runtime.context), "spans": []}
 
     def _passages(self, services: Services, ranked: Sequence[int], question: Question) -> list[Chunk]:
-        """The best chunks with their neighbours, as many as the budget holds, in reading order."""
+        """The best chunks, their neighbours, what they rest on: as many as the budget holds, in reading order."""
         shelf, budget = services.shelf, self._budget(services, question)
         tokens = shelf.count_tokens(services.model)
         ids = widened(shelf, ranked, self.neighbours, self.parent_words)
+        room = min(self.definition_tokens, budget // 2)
         if self.sameness:
             ids = [ids[place] for place in distinct([chunk.text for chunk in shelf.get(ids)])]
-            kept = fill(ids, tokens, shelf.vectors(ids), budget, self.sameness)
+            kept = fill(ids, tokens, shelf.vectors(ids), budget - room, self.sameness)
         else:
-            kept = within_budget(ids, tokens, budget)
+            kept = within_budget(ids, tokens, budget - room)
         if not kept:
             raise PromptTooLongError(
                 f"no passage fits {budget} tokens",
                 hint="raise passage_tokens, or index smaller chunks",
             )
+        if room:
+            kept = [*kept, *(hit.chunk.id for hit in shelf.rests_on(kept, room, services.count_tokens))]
         if self.order == "ends":
             return shelf.get(ends_first(kept))
         return in_reading_order(shelf.get(kept), [entry.id for entry in shelf.documents])

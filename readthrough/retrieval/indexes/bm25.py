@@ -24,9 +24,11 @@ import numpy as np
 
 from readthrough.retrieval import keywords
 from readthrough.retrieval.analysis import SNOWBALL, TOKENIZERS, Analyzer, prepare
-from readthrough.retrieval.base import Corpus
+from readthrough.retrieval.base import Among, Corpus
+from readthrough.retrieval.runs import ranges
 
 LARGE_SET_CHUNKS = 300
+COUNTED_RUNS = 32
 
 
 class BM25Index:
@@ -37,8 +39,9 @@ class BM25Index:
         self._analyzer = Analyzer()
         self._k1 = k1
         self._b = b
+        self._measured: tuple[np.ndarray, np.ndarray] | None = None
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, score); only chunks that hold a term of the query."""
         chunk_ids = self._corpus.chunk_array(among)
         if not len(chunk_ids):
@@ -73,17 +76,32 @@ class BM25Index:
         """
         if len(chunk_ids) < LARGE_SET_CHUNKS:
             return list(range(len(words)))
-        common = {word: len(holding(self._corpus, word, chunk_ids)) > len(chunk_ids) / 2 for word in set(words)}
+        runs = ranges(chunk_ids)
+        common = {word: self._holders(word, chunk_ids, runs) > len(chunk_ids) / 2 for word in set(words)}
         telling = [place for place, word in enumerate(words) if not common[word]]
         return telling or list(range(len(words)))
 
+    def _holders(self, word: str, chunk_ids: np.ndarray, runs: np.ndarray) -> int:
+        """How many of `chunk_ids`, whose `runs` are `[R, 2]`, hold a word."""
+        where = "FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
+        execute = self._corpus.connection().execute
+        if len(runs) <= COUNTED_RUNS:
+            counts = (execute(f"SELECT count(*) {where}", (f'"{word}"', *run)).fetchone()[0] for run in runs.tolist())
+            return sum(counts)
+        span = (f'"{word}"', int(chunk_ids[0]), int(chunk_ids[-1]))
+        found = np.array(execute(f"SELECT rowid {where}", span).fetchall(), dtype=np.int64).reshape(-1)
+        return int(np.isin(found, chunk_ids, assume_unique=True).sum())
+
     def _lengths(self, chunk_ids: np.ndarray) -> np.ndarray:
-        """The lengths in terms of the chunks, in their order, float64."""
-        first, last = int(chunk_ids[0]), int(chunk_ids[-1])
-        select = "SELECT id, terms FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
-        found = np.array(self._corpus.connection().execute(select, (first, last)).fetchall(), dtype=np.int64)
-        lengths: np.ndarray = found[np.searchsorted(found[:, 0], chunk_ids), 1].astype(np.float64)
-        return lengths
+        """The lengths in terms of the chunks, in their order, float64; kept for the array that was asked with last."""
+        measured = self._measured
+        if measured is None or measured[0] is not chunk_ids:
+            first, last = int(chunk_ids[0]), int(chunk_ids[-1])
+            select = "SELECT id, terms FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
+            found = np.array(self._corpus.connection().execute(select, (first, last)).fetchall(), dtype=np.int64)
+            lengths = found[np.searchsorted(found[:, 0], chunk_ids), 1].astype(np.float64)
+            measured = self._measured = (chunk_ids, lengths)
+        return measured[1]
 
     def postings(self, analysis: str, term: str, chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where in `chunk_ids` (ascending) the term stands, and how often in each."""

@@ -8,11 +8,9 @@ no first stage that picks candidates; the time grows with the number of texts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from readthrough.retrieval.base import Corpus
+from readthrough.retrieval.base import Among, Corpus
 from readthrough.retrieval.embedding import embed_tokens, token_embedder
 
 
@@ -22,7 +20,7 @@ class LateInteractionIndex:
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, MaxSim).
 
         Raises:

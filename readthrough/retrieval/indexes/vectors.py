@@ -1,20 +1,18 @@
-"""Search by meaning: the exact cosine of the query's vector with every chunk's."""
+"""Search by meaning: the cosine of the query's vector with the chunks'."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from readthrough.retrieval.base import Corpus
+from readthrough.retrieval.base import Among, Corpus
 from readthrough.retrieval.embedding import embed_queries
 
 
 class VectorIndex:
-    """Vector search, exact, over the FAISS files of the library."""
+    """Vector search: exact over up to 50,000 chunks, approximate over more; the scores are exact."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
         """The `k` nearest chunks as (chunk id, cosine).
 
         Raises:

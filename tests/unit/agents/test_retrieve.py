@@ -124,3 +124,23 @@ def test_parts_of_a_question_are_searched_for(tmp_path: Path) -> None:
     services = Services(model=ScriptedModel(), shelf=shelf, runs=RunLog())
     costs = [made.estimate(vague, services) for made in (Retrieve(parts=3, **wanted), Retrieve(**wanted))]
     assert costs[0].calls == costs[1].calls + 1 and costs[0].completion_tokens > costs[1].completion_tokens
+
+
+def test_what_found_code_rests_on_is_read_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    filler = "\n\n".join(f"def gull_{number}():\n    return {number}" for number in range(30))
+    (folder / "lamp.py").write_text(
+        f"from oil import refill\n\n\ndef light_the_lamp(jar):\n    return refill(jar)\n\n\n{filler}\n"
+    )
+    (folder / "oil.py").write_text(f"{filler}\n\n\ndef refill(jar):\n    return jar + 42\n")
+    shelf = Library.open(tmp_path / "home", embedder=HashingEmbedder(), chunker=chunker(24)).shelve([folder])
+    question = Question("What does light_the_lamp return?")
+    read = {}
+    for tokens in (0, 40):
+        flow = Retrieve(index="bm25", k=1, passage_tokens=100, definition_tokens=tokens)
+        _, model, _ = run(flow, shelf, question)
+        read[tokens] = any("jar + 42" in message.content for call in model.calls for message in call.request.messages)
+    assert read == {0: False, 40: True}
+    with pytest.raises(ConfigError, match="definition_tokens"):
+        build("workflows", {"retrieve": {"definition_tokens": -1}})

@@ -120,6 +120,10 @@ def test_search(run: Run, book: Path) -> None:
     assert all(text[hit["start"] : hit["end"]] == hit["quote"] for hit in hits)
     assert run("search", "keeps the light", book).stdout.startswith(" 1. “")
     assert run("search", " ", book).returncode == 2
+    late = run("search", "the boats", book, "--json", "--lines", "150-160", "--in", "*.txt")
+    assert all(hit["line"] <= 160 for hit in checked(late.stdout, HITS)["hits"])
+    assert run("search", "the boats", book, "--lines", "9-").returncode == 2
+    assert run("search", "the boats", book, "--section", "none").returncode == 4
 
 
 def test_index_then_library(run: Run, book: Path) -> None:

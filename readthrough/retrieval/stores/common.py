@@ -1,0 +1,16 @@
+"""What the stores on servers share."""
+
+from __future__ import annotations
+
+from readthrough.errors import ConfigError
+
+
+def refuse_password(url: str, instead: str) -> None:
+    """Settings are shown and kept: a password has no place in them.
+
+    Raises:
+        ConfigError: the address holds one.
+    """
+    login, at, _ = url.partition("://")[2].partition("@")
+    if at and ":" in login:
+        raise ConfigError("the store's address holds a password", hint=f"leave it out and {instead}")
