@@ -30,6 +30,9 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "embedders": {
         "all-minilm-l6-v2": "readthrough.retrieval.embedders.minilm:MiniLMEmbedder",
+        "sentence-transformers": "readthrough.retrieval.embedders.sentence:SentenceTransformerEmbedder",
+        "late-interaction": "readthrough.retrieval.embedders.late_interaction:LateInteractionEmbedder",
+        "openai": "readthrough.retrieval.embedders.endpoint:EndpointEmbedder",
     },
     "indexes": {
         "bm25": "readthrough.retrieval.indexes.bm25:BM25Index",
@@ -39,6 +42,7 @@ PARTS: dict[str, dict[str, str]] = {
         "hops": "readthrough.retrieval.indexes.hops:HopsIndex",
         "entity-graph": "readthrough.retrieval.indexes.entity_graph:EntityGraphIndex",
         "hybrid-weighted": "readthrough.retrieval.indexes.hybrid:WeightedHybridIndex",
+        "late-interaction": "readthrough.retrieval.indexes.late_interaction:LateInteractionIndex",
     },
     "rerankers": {
         "likelihood": "readthrough.retrieval.rerankers.likelihood:LikelihoodReranker",

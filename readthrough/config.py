@@ -40,6 +40,9 @@ class Settings(BaseModel):
     model: Spec = Field("qwen2.5-coder-1.5b-instruct", description="model: name, folder, hub id or openai:MODEL@URL")
     workflow: Spec = Field("retrieve", description="workflow that answers")
     index: str = Field("hybrid", description="index that finds chunks")
+    embedder: Spec = Field(
+        "all-minilm-l6-v2", description="embedder: name, folder, hub id, late-interaction:MODEL or openai:MODEL@URL"
+    )
     store: Spec = Field("files", description="where vectors are kept: files, pgvector or qdrant")
     chunker: Spec | None = Field(None, description="how texts are split; by their kind where left out")
     home: Path = Field(default_factory=lambda: user_data_path("readthrough"), description="folder of the library")
@@ -90,6 +93,7 @@ class Overrides(TypedDict, total=False):
     model: Any
     workflow: Any
     index: str | None
+    embedder: Any
     store: Any
     chunker: Any
     home: str | Path | None

@@ -38,13 +38,16 @@ class Texts:
         """The texts in the library, split by the settings' chunker."""
         from readthrough.documents.chunking import open_chunker
 
-        return library.shelve(
+        shelf = library.shelve(
             [str(path) for path in self.paths],
             encoding=settings.encoding,
             stdin=self.stdin,
-            vectors=settings.index != "bm25",
+            vectors=settings.index not in ("bm25", "late-interaction"),
             chunker=None if settings.chunker is None else open_chunker(settings.chunker),
         )
+        if settings.index == "late-interaction":
+            library.token_vectors.ensure(shelf.chunk_array())
+        return shelf
 
 
 class Models:
@@ -125,13 +128,20 @@ def open_library(settings: Settings, on_event: Callable[[Event], None] | None = 
 
     Raises:
         LibraryError: it cannot be opened.
-        ConfigError: the settings name a store that does not exist, or options that it lacks.
+        ConfigError: the embedder is none, or its model is not there; or the settings name a store that does not exist,
+            or options that it lacks.
     """
     from readthrough.memory.library import Library
+    from readthrough.retrieval.embedders.open import open_embedder
     from readthrough.spec import build
 
-    store = None if settings.store == "files" else build("stores", settings.store)
-    return Library.open(settings.home, size_limit_bytes=settings.size_limit_bytes, on_event=on_event, store=store)
+    return Library.open(
+        settings.home,
+        embedder=open_embedder(settings.embedder, settings.device),
+        size_limit_bytes=settings.size_limit_bytes,
+        on_event=on_event,
+        store=None if settings.store == "files" else build("stores", settings.store),
+    )
 
 
 def open_checkpoints(

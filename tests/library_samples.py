@@ -33,6 +33,11 @@ class HashingEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
+    def embed_tokens(self, texts: Sequence[str], task: str = "document") -> list[np.ndarray]:
+        """A vector a word, of it and of the next one."""
+        words = [text.split() or ["\x00"] for text in texts]
+        return [self.embed([" ".join(some[place : place + 2]) for place in range(len(some))]) for some in words]
+
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         if any(count > self.max_tokens for count in self.count_tokens(texts)):
             raise ValueError("a text is too long")

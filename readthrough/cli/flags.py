@@ -64,6 +64,14 @@ class Texts(Common):
         ),
     ] = None
 
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="Embedder: a name, a folder, a hub id, late-interaction:MODEL or openai:MODEL@URL.",
+            rich_help_panel=READING,
+        ),
+    ] = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Opening(Common):

@@ -9,48 +9,33 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from readthrough import catalogue
+from readthrough.config import Spec
 from readthrough.documents.base import Chunker
-from readthrough.documents.chunkers.tokens import DEFAULT_WHOLE_TOKENS
 from readthrough.errors import LibraryError
 from readthrough.memory import holdings, store
+from readthrough.memory.chunking import ByKind
 from readthrough.memory.database import Database, guard
 from readthrough.memory.holdings import Holding
 from readthrough.memory.parsing import parse_missing
 from readthrough.memory.served_vectors import ServedVectors
 from readthrough.memory.shelf import Shelf
 from readthrough.memory.shelving import Shelving
+from readthrough.memory.token_vectors import TokenVectorStore
 from readthrough.memory.vector_files import VectorFiles
 from readthrough.memory.vectors import Keeper, Vectors
 from readthrough.retrieval import facts
 from readthrough.retrieval.analysis import Analyzer
 from readthrough.retrieval.base import Embedder, Store
+from readthrough.retrieval.embedders.open import DEFAULT as DEFAULT_EMBEDDER
+from readthrough.retrieval.embedders.open import open_embedder
 from readthrough.retrieval.facts import Extract
-from readthrough.types import Chunk, Document, Event
+from readthrough.types import Document, Event
 
 if TYPE_CHECKING:
     import sqlite3
 
-DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 OnEvent = Callable[[Event], None]
 Result = TypeVar("Result")
-
-
-class ByKind:
-    """The default chunker: source code by lines and definitions, everything else by sentences."""
-
-    def __init__(self) -> None:
-        self._prose: Chunker = catalogue.find("chunkers", "tokens")(whole_tokens=DEFAULT_WHOLE_TOKENS)
-        self._code: Chunker = catalogue.find("chunkers", "code")()
-
-    @property
-    def fingerprint(self) -> str:
-        """See `documents.base.Chunker`."""
-        return f"{self._prose.fingerprint} {self._code.fingerprint}"
-
-    def split(self, document: Document) -> list[Chunk]:
-        """See `documents.base.Chunker`."""
-        return (self._code if document.kind == "code" else self._prose).split(document)
 
 
 class Library:
@@ -62,7 +47,7 @@ class Library:
     def __init__(
         self,
         home: Path,
-        embedder: Embedder | str,
+        embedder: Embedder,
         chunker: Chunker,
         size_limit_bytes: int | None,
         on_event: OnEvent | None,
@@ -72,8 +57,8 @@ class Library:
         self.on_event = on_event
         self._chunker = chunker
         self._size_limit_bytes = size_limit_bytes
-        self._embedder = None if isinstance(embedder, str) else embedder
-        self._embedder_name = embedder if isinstance(embedder, str) else embedder.name
+        self._embedder = embedder
+        self._embedder_name = embedder.name
         self._analyzer = Analyzer()
         folder = home / "vectors"
         with guard(home):
@@ -86,6 +71,9 @@ class Library:
             self._keeper = ServedVectors(self._database, store, self._embedder_name, files)
         self._keeper.on_event = on_event
         self.vectors = Vectors(self._keeper, self._embedder_name, lambda: self.embedder, self.texts)
+        self.token_vectors = TokenVectorStore(
+            self._database, self._embedder_name, lambda: self.embedder, self.texts, on_event
+        )
         self._recovering(self._keeper.sweep)
 
     @classmethod
@@ -93,7 +81,7 @@ class Library:
         cls,
         home: Path,
         *,
-        embedder: Embedder | str | None = None,
+        embedder: Embedder | Spec | None = None,
         chunker: Chunker | None = None,
         size_limit_bytes: int | None = None,
         on_event: OnEvent | None = None,
@@ -103,7 +91,8 @@ class Library:
 
         Args:
             home: the folder.
-            embedder: an embedder, or its name in the catalogue; it is loaded when vectors are first needed.
+            embedder: an embedder, or what names one (see `open_embedder`); its weights are loaded when vectors are
+                first needed. Vectors of another one are never mixed with its own: texts are embedded anew.
             chunker: how documents are split; source code at its definitions and the rest by sentences when left out.
             size_limit_bytes: above this, the documents that were used longest ago are taken out.
             on_event: hears of progress and warnings.
@@ -112,12 +101,13 @@ class Library:
         Raises:
             LibraryError: it cannot be read or written, or a newer readthrough wrote it.
             UnknownNameError: no such embedder.
+            WeightsError: the folder or hub id of a model is not there, or is none that may be loaded.
         """
-        if isinstance(embedder, str) and embedder not in catalogue.names("embedders"):
-            raise catalogue.unknown("embedder", embedder, catalogue.names("embedders"))
+        if embedder is None or isinstance(embedder, str | dict):
+            embedder = open_embedder(embedder or DEFAULT_EMBEDDER)
         if chunker is None:
-            chunker = ByKind()
-        return cls(Path(home), embedder or DEFAULT_EMBEDDER, chunker, size_limit_bytes, on_event, store)
+            chunker = ByKind(embedder)
+        return cls(Path(home), embedder, chunker, size_limit_bytes, on_event, store)
 
     def shelve(
         self,
@@ -223,13 +213,11 @@ class Library:
             if broken:
                 self._database.set_aside()
                 return tuple(broken)
-            return (*holdings.problems(self.connection()), *self._keeper.check())
+            return (*holdings.problems(self.connection()), *self._keeper.check(), *self.token_vectors.check())
 
     @property
     def embedder(self) -> Embedder:
-        """The embedder, loaded on first use."""
-        if self._embedder is None:
-            self._embedder = catalogue.find("embedders", self._embedder_name)()
+        """The embedder; its weights are loaded on first use."""
         return self._embedder
 
     def connection(self) -> sqlite3.Connection:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from readthrough.errors import LibraryError
+from readthrough.memory import token_vectors
 from readthrough.retrieval import analysis, facts, keywords
 from readthrough.retrieval.code import records
 from readthrough.retrieval.trees import records as tree_records
@@ -73,9 +74,25 @@ def _add_trees(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _add_stems(connection: sqlite3.Connection) -> None:
+    keywords.stem(connection)
+
+
+def _add_token_vectors(connection: sqlite3.Connection) -> None:
+    connection.execute(token_vectors.TABLE)
+
+
 Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
 
-MIGRATIONS: Migrations = (_create, _add_facts, _add_vector_places, _add_symbols, _add_trees)
+MIGRATIONS: Migrations = (
+    _create,
+    _add_facts,
+    _add_vector_places,
+    _add_symbols,
+    _add_trees,
+    _add_stems,
+    _add_token_vectors,
+)
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 
 

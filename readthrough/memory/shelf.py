@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from readthrough.memory.library import Library
     from readthrough.memory.shelving import Placed
     from readthrough.models.base import ModelBackend
-    from readthrough.retrieval.base import Among, Embedder, Index
+    from readthrough.retrieval.base import Among, Embedder, Index, TokenBatch
     from readthrough.retrieval.code.graph import CodeGraph
     from readthrough.retrieval.code.outline import CodeMap
     from readthrough.retrieval.facts import Extract
@@ -192,6 +192,15 @@ class Shelf:
         """The unit vectors `[len(chunk_ids), dimensions]`, float32; those that are missing are made now."""
         with self._library.guard():
             return self._library.vectors.get(np.array(chunk_ids, dtype=np.int64))
+
+    def token_vectors(self, chunk_ids: np.ndarray) -> Iterator[TokenBatch]:
+        """The vectors of the tokens of chunks (ascending), some chunks at a time; those that are missing are made now.
+
+        Raises:
+            ConfigError: the library's embedder gives none.
+        """
+        with self._library.guard():
+            yield from self._library.token_vectors.batches(chunk_ids)
 
     def nearest(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
         """The `k` of `chunk_ids` (ascending) nearest to a unit `vector` `[dimensions]` by cosine, best first."""

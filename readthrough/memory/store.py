@@ -114,7 +114,9 @@ def add_document(connection: sqlite3.Connection, document: Document, loading: st
             now,
         ),
     )
-    return int(cursor.lastrowid or 0)
+    row = int(cursor.lastrowid or 0)
+    keywords.note_language(connection, row, document)
+    return row
 
 
 def read_document(connection: sqlite3.Connection, key: int, path: str) -> Document:
@@ -192,7 +194,8 @@ def add_split(
     ids = [
         chunk for (chunk,) in connection.execute("SELECT id FROM chunks WHERE split = ? ORDER BY position", (split,))
     ]
-    keywords.add(connection, analyzer, ids, [keywords.indexed(document, chunk.start, chunk.end) for chunk in chunks])
+    texts = [keywords.indexed(document, chunk.start, chunk.end) for chunk in chunks]
+    keywords.add(connection, analyzer, ids, texts, keywords.language(connection, row))
     return split
 
 
@@ -217,6 +220,5 @@ def _remove_keywords(connection: sqlite3.Connection, document: int) -> None:
     rows = connection.execute(
         "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?", (document,)
     ).fetchall()
-    keywords.remove(
-        connection, [row[0] for row in rows], [keywords.indexed(whole, start, stop) for _, start, stop in rows]
-    )
+    texts = [keywords.indexed(whole, start, stop) for _, start, stop in rows]
+    keywords.remove(connection, [row[0] for row in rows], texts, keywords.language(connection, document))

@@ -30,7 +30,7 @@ ALIASES = {"default": "qwen2.5-coder-1.5b-instruct", "small": "qwen2.5-coder-0.5
 _COPY_BYTES = 8 << 20
 _HASHED_BELOW_BYTES = 32 << 20
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "vocab*", "merges*", "*.model"]
+_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "vocab*", "merges*", "*.model", "artifact.metadata"]
 _HUB_NOT = ["onnx/*", "openvino/*", "original/*"]
 
 OnEvent = Callable[[Event], None]
@@ -116,7 +116,7 @@ def resolve(name: str, on_event: OnEvent | None = None, cache: Path | None = Non
     source = source_of(name)
     if source == "package":
         return _resolve_embedded(EMBEDDED[name], on_event or (lambda event: None), cache or cache_path())
-    return check_folder(Path(os.path.expanduser(name))) if source == "folder" else _from_hub(name)
+    return check_folder(Path(os.path.expanduser(name)) if source == "folder" else hub_folder(name))
 
 
 def source_of(name: str) -> Literal["package", "folder", "hub"]:
@@ -205,14 +205,23 @@ def check_folder(folder: Path) -> Path:
     return folder
 
 
-def _from_hub(name: str) -> Path:
+def hub_folder(name: str, local: bool = False) -> Path:
+    """The folder of the hub id `owner/name[@revision]`, fetched where need be; with `local` only what is there.
+
+    Raises:
+        WeightsError: the hub cannot give it.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
     try:
         folder = snapshot_download(
-            repository, revision=revision or None, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_NOT
+            repository,
+            revision=revision or None,
+            allow_patterns=_HUB_FILES,
+            ignore_patterns=_HUB_NOT,
+            local_files_only=local,
         )
     except LocalEntryNotFoundError as error:
         raise WeightsError(
@@ -226,7 +235,7 @@ def _from_hub(name: str) -> Path:
         ) from error
     except OSError as error:
         raise WeightsError(f"{name} cannot be stored: {error}", path=error.filename) from error
-    return check_folder(Path(folder))
+    return Path(folder)
 
 
 def _resolve_embedded(model: Embedded, on_event: OnEvent, cache: Path) -> Path:

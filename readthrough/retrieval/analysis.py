@@ -1,7 +1,8 @@
 """From text to the terms that keyword search counts. Index and query go through the same function.
 
 SQLite's own FTS5 tokenisers do the work: words of letters and digits, case and accents folded. They take a run of
-Chinese or Japanese for one word, `loadPages` too, and `load_pages` for two, so such text is prepared first.
+Chinese or Japanese for one word, `loadPages` too, and `load_pages` for two, so such text is prepared first. And they
+know the endings of English alone: texts in other languages are stemmed by Snowball first (see `tongues`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from readthrough.retrieval.tongues import Stemmers
+
 TOKENIZERS = {"words": "unicode61 remove_diacritics 2", "stems": "porter unicode61 remove_diacritics 2"}
-"""The two analyses of a text by name: words as they stand (names!), and words without their English endings.
+"""The analyses of any text by name: words as they stand (names!), and words without their English endings.
 Changing one, or `prepare`, needs a migration that indexes again."""
+
+SNOWBALL = "snowball"
+"""The analysis of texts in a language of `tongues.STEMMERS`, in place of `stems`: words without their endings, each
+with its language before it."""
 
 # Han, kana (with the prolonged sound mark) and Hangul: scripts whose words stand without spaces, or with endings
 _UNSPACED = re.compile(
@@ -63,14 +70,26 @@ class Analyzer:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._stemmers = Stemmers()
         self._scratch = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        for statement in tables():
+        for statement in (*tables(), *snowball_tables()):
             self._scratch.execute(statement)
 
     def terms(self, text: str, analysis: str) -> list[str]:
         """The terms of `text` by one analysis, in order, with repeats."""
         rows = self._analyse([prepare(text)], analysis, "SELECT term FROM {}_uses ORDER BY offset")
         return [term for (term,) in rows]
+
+    def stems(self, text: str, language: str) -> list[str]:
+        """The terms of `text` in a language of `tongues.STEMMERS`, in order, with repeats."""
+        rows = self._analyse(
+            [self.stemmed(prepare(text), language)], SNOWBALL, "SELECT term FROM {}_uses ORDER BY offset"
+        )
+        return [term for (term,) in rows]
+
+    def stemmed(self, prepared: str, language: str) -> str:
+        """What the table of the analysis `SNOWBALL` holds for a prepared text."""
+        return self._stemmers.stemmed(prepared, language)
 
     def lengths(self, prepared: Sequence[str]) -> list[int]:
         """How many terms each of the `prepared` texts has (the same by either analysis)."""
@@ -99,3 +118,14 @@ def tables() -> list[str]:
         made.append(f"CREATE VIRTUAL TABLE {name} USING fts5(text, content='', tokenize='{tokenizer}')")
         made.append(f"CREATE VIRTUAL TABLE {name}_uses USING fts5vocab({name}, 'instance')")
     return made
+
+
+def snowball_tables() -> list[str]:
+    """As `tables`, for the analysis `SNOWBALL`.
+
+    This table keeps its text: what another version of the stemmers has written can then still be taken out.
+    """
+    return [
+        f"CREATE VIRTUAL TABLE {SNOWBALL} USING fts5(text, tokenize='{TOKENIZERS['words']}')",
+        f"CREATE VIRTUAL TABLE {SNOWBALL}_uses USING fts5vocab({SNOWBALL}, 'instance')",
+    ]

@@ -9,8 +9,8 @@ the chunks that pass, so that every one of them obeys every filter in the same w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from readthrough.filters import Filter
 
@@ -46,6 +46,37 @@ class Embedder(Protocol):
 
 Among = Filter | Sequence[str] | None
 """What is searched: what passes a filter, the documents with these ids, or (None) everything."""
+
+
+@runtime_checkable
+class AsksOtherwise(Protocol):
+    """An embedder that embeds queries in another way than the texts to find, such as behind another prompt."""
+
+    @property
+    def queries(self) -> Embedder:
+        """What embeds queries."""
+        ...
+
+
+@runtime_checkable
+class TokenEmbedder(Embedder, Protocol):
+    """An embedder that gives a vector for every token, too."""
+
+    def embed_tokens(self, texts: Sequence[str], task: str = "document") -> list[np.ndarray]:
+        """The unit vectors `[tokens, dimensions]`, float32, of each text; `task` is document or query.
+
+        Raises:
+            ValueError: a text is longer than `max_tokens`; it is never cut.
+        """
+        ...
+
+
+class TokenBatch(NamedTuple):
+    """The token vectors of some chunks: ids `[N]`, how many vectors each has `[N]`, all of them, float32."""
+
+    chunk_ids: np.ndarray
+    counts: np.ndarray
+    vectors: np.ndarray
 
 
 @runtime_checkable
@@ -142,6 +173,14 @@ class Corpus(Protocol):
 
     def vectors(self, chunk_ids: Sequence[int]) -> np.ndarray:
         """The unit vectors `[len(chunk_ids), dimensions]` of chunks, float32."""
+        ...
+
+    def token_vectors(self, chunk_ids: np.ndarray) -> Iterator[TokenBatch]:
+        """The vectors of the tokens of chunks (ascending), some chunks at a time.
+
+        Raises:
+            ConfigError: the embedder gives none.
+        """
         ...
 
     def nearest(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:

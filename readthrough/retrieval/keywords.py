@@ -1,6 +1,7 @@
 """Writing the keyword index on disk, inside the caller's transaction. Searching it is `indexes/bm25.py`.
 
-Its tables are those of `analysis.tables`, and `chunks.terms`, each chunk's length in terms.
+Its tables are those of `analysis`, `chunks.terms`, each chunk's length in terms, and `stemmed`, the language of those
+documents whose words are stemmed by Snowball, which are in the table `snowball` in place of `stems`.
 """
 
 from __future__ import annotations
@@ -8,10 +9,18 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from readthrough.retrieval.analysis import TOKENIZERS, Analyzer, prepare, tables
+from readthrough.retrieval.analysis import SNOWBALL, TOKENIZERS, Analyzer, prepare, snowball_tables, tables
+from readthrough.retrieval.tongues import STEMMERS, language_of
 from readthrough.types import Document, Section
+
+STEMMED_TABLES = (
+    """CREATE TABLE stemmed (
+        document INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE, language TEXT NOT NULL)""",
+    "CREATE INDEX stemmed_language ON stemmed (language)",
+    *snowball_tables(),
+)
 
 
 def indexed(document: Document, start: int, end: int) -> str:
@@ -24,26 +33,80 @@ def indexed(document: Document, start: int, end: int) -> str:
     return f"{title}\n{document.text[start:end]}" if title else document.text[start:end]
 
 
-def add(connection: sqlite3.Connection, analyzer: Analyzer, chunk_ids: Sequence[int], texts: Sequence[str]) -> None:
-    """Index the `texts` (see `indexed`) of the rows `chunk_ids`, which already stand in `chunks`."""
+def note_language(connection: sqlite3.Connection, row: int, document: Document) -> None:
+    """Find out in which language the document of a new row is to be stemmed; nothing is noted for English and code."""
+    language = None if document.kind == "code" else language_of(document.text)
+    if language in STEMMERS:
+        connection.execute("INSERT INTO stemmed (document, language) VALUES (?, ?)", (row, language))
+
+
+def language(connection: sqlite3.Connection, row: int) -> str | None:
+    """The language in which the document of a row is stemmed, None for English."""
+    found = connection.execute("SELECT language FROM stemmed WHERE document = ?", (row,)).fetchone()
+    return found[0] if found else None
+
+
+def languages(connection: sqlite3.Connection) -> list[str]:
+    """The languages other than English in which documents of the library are stemmed."""
+    known = json.dumps(list(STEMMERS))
+    select = "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM stemmed WHERE language = value)"
+    return [value for (value,) in connection.execute(select, (known,))]
+
+
+def language_of_chunk(connection: sqlite3.Connection, chunk_id: int) -> str | None:
+    """The language in which the document of a chunk is stemmed, None for English."""
+    select = "SELECT language FROM chunks JOIN splits ON splits.key = split JOIN stemmed USING (document) WHERE id = ?"
+    found = connection.execute(select, (chunk_id,)).fetchone()
+    return found[0] if found else None
+
+
+def add(
+    connection: sqlite3.Connection,
+    analyzer: Analyzer,
+    chunk_ids: Sequence[int],
+    texts: Sequence[str],
+    language: str | None = None,
+) -> None:
+    """Index the `texts` (see `indexed`) of the rows `chunk_ids`, which already stand in `chunks`.
+
+    `language` is that of their document in `stemmed`.
+    """
     prepared = [prepare(text) for text in texts]
-    for table in TOKENIZERS:
+    for table in _analyses(language):
         rows = zip(chunk_ids, prepared, strict=True)
         connection.executemany(f"INSERT INTO {table}(rowid, text) VALUES (?, ?)", rows)
+    if language is not None:
+        _add_stems(connection, analyzer, zip(chunk_ids, prepared, strict=True), language)
     lengths = zip(analyzer.lengths(prepared), chunk_ids, strict=True)
     connection.executemany("UPDATE chunks SET terms = ? WHERE id = ?", lengths)
 
 
-def remove(connection: sqlite3.Connection, chunk_ids: Sequence[int], texts: Sequence[str]) -> None:
-    """Take the `texts` of the rows `chunk_ids` out again; they must be the very texts that were added."""
+def remove(
+    connection: sqlite3.Connection, chunk_ids: Sequence[int], texts: Sequence[str], language: str | None = None
+) -> None:
+    """Take the `texts` of the rows `chunk_ids` out again; they and their language must be those that were added."""
     rows = [(chunk_id, prepare(text)) for chunk_id, text in zip(chunk_ids, texts, strict=True)]
-    for table in TOKENIZERS:
+    for table in _analyses(language):
         connection.executemany(f"INSERT INTO {table}({table}, rowid, text) VALUES ('delete', ?, ?)", rows)
+    if language is not None:
+        connection.executemany(f"DELETE FROM {SNOWBALL} WHERE rowid = ?", ((chunk_id,) for chunk_id in chunk_ids))
+
+
+def _analyses(language: str | None) -> list[str]:
+    """The tables that keep no text in which a document of a language stands."""
+    return list(TOKENIZERS) if language is None else ["words"]
+
+
+def _add_stems(
+    connection: sqlite3.Connection, analyzer: Analyzer, rows: Iterable[tuple[int, str]], language: str
+) -> None:
+    stemmed = ((chunk_id, analyzer.stemmed(prepared, language)) for chunk_id, prepared in rows)
+    connection.executemany(f"INSERT INTO {SNOWBALL}(rowid, text) VALUES (?, ?)", stemmed)
 
 
 def optimize(connection: sqlite3.Connection) -> None:
     """Merge what additions and removals have left, so that its space can be given back."""
-    for table in TOKENIZERS:
+    for table in (*TOKENIZERS, SNOWBALL):
         connection.execute(f"INSERT INTO {table}({table}) VALUES ('optimize')")
 
 
@@ -53,7 +116,7 @@ def verify(connection: sqlite3.Connection) -> None:
     Raises:
         sqlite3.DatabaseError: it is damaged.
     """
-    for table in TOKENIZERS:
+    for table in (*TOKENIZERS, SNOWBALL):
         connection.execute(f"INSERT INTO {table}({table}) VALUES ('integrity-check')")
 
 
@@ -65,6 +128,26 @@ def rebuild(connection: sqlite3.Connection) -> None:
     for statement in tables():
         connection.execute(statement)
     analyzer = Analyzer()
+    for _, document, chunks in _documents(connection):
+        add(connection, analyzer, [row[0] for row in chunks], [indexed(document, *span) for _, *span in chunks])
+
+
+def stem(connection: sqlite3.Connection) -> None:
+    """Make the tables of stemmed documents, and index those again that are in a language to stem."""
+    for statement in STEMMED_TABLES:
+        connection.execute(statement)
+    analyzer = Analyzer()
+    for row, document, chunks in _documents(connection):
+        note_language(connection, row, document)
+        found = language(connection, row)
+        if found is not None:
+            ids, texts = [chunk for chunk, _, _ in chunks], [indexed(document, *span) for _, *span in chunks]
+            remove(connection, ids, texts)
+            add(connection, analyzer, ids, texts, found)
+
+
+def _documents(connection: sqlite3.Connection) -> Iterator[tuple[int, Document, list[tuple[int, int, int]]]]:
+    """Every document: its row, as much of it as is indexed, and (id, start, end) of its chunks."""
     select = "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?"
     for key, kind, packed, spans in connection.execute("SELECT key, kind, text, sections FROM documents"):
         try:
@@ -72,6 +155,4 @@ def rebuild(connection: sqlite3.Connection) -> None:
         except (zlib.error, UnicodeDecodeError):
             continue  # it cannot be shown either; `library check` tells
         sections = tuple(Section(tuple(names), start, end) for names, start, end in json.loads(spans))
-        document = Document("", "", text, kind, sections=sections)
-        rows = connection.execute(select, (key,)).fetchall()
-        add(connection, analyzer, [row[0] for row in rows], [indexed(document, *span) for _, *span in rows])
+        yield key, Document("", "", text, kind, sections=sections), connection.execute(select, (key,)).fetchall()

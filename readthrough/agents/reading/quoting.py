@@ -18,7 +18,7 @@ from readthrough.agents.reading.pointers import Sentence, sentences
 from readthrough.agents.reading.queries import quoted_phrases, without_instruction
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
-from readthrough.retrieval.embedding import embed_texts
+from readthrough.retrieval.embedding import embed_queries, embed_texts
 from readthrough.retrieval.rerankers.likelihood import QUESTION_ABOUT
 from readthrough.types import Chunk
 
@@ -53,8 +53,8 @@ def best_sentences(
         [math.log(len(text.split()) or 1) for text in texts],
     ]
     if vectors:
-        near = embed_texts(services.shelf.embedder, [asked, *texts])
-        signs.append((near[1:] @ near[0]).tolist())
+        embedder = services.shelf.embedder
+        signs.append((embed_texts(embedder, texts) @ embed_queries(embedder, [asked])[0]).tolist())
     scores = sum(_standard(sign) for sign in signs)
     ranked = np.argsort(-np.asarray(scores), kind="stable").tolist()
     best = likely[ranked[0]].logprob

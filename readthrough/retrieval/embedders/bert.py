@@ -17,20 +17,31 @@ from torch.nn import functional as F
 class BertEncoder:
     """Token ids to mean-pooled unit vectors. Holds the weights in one dtype."""
 
-    def __init__(self, weights: Mapping[str, torch.Tensor], heads: int, epsilon: float, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        heads: int,
+        epsilon: float,
+        dtype: torch.dtype,
+        device: torch.device | None = None,
+    ) -> None:
         self._weights = {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()
+            name: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+            for name, tensor in weights.items()
         }
         self._heads = heads
         self._epsilon = epsilon
         self._layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("encoder.layer."))
 
     @torch.inference_mode()
-    def encode(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Unit vectors `[B, D]`, float32, of token ids `[B, T]`; `mask` `[B, T]` (bool) is False at padding."""
+    def encode(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
+        """Unit vectors `[B, D]`, float32, of token ids `[B, T]`; `mask` `[B, T]` (bool) is False at padding.
+
+        `positions` `[B, T]` are those of the tokens, 0, 1, ... where left out; they may lie between two.
+        """
         weights = self._weights
         hidden = weights["embeddings.word_embeddings.weight"][ids]
-        hidden = hidden + weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
+        hidden = hidden + self._positions(ids.shape[1], positions)
         hidden = hidden + weights["embeddings.token_type_embeddings.weight"][0]
         hidden = self._norm("embeddings.LayerNorm", hidden)
         visible = None if bool(mask.all()) else mask[:, None, None, :]
@@ -38,6 +49,14 @@ class BertEncoder:
             hidden = self._block(f"encoder.layer.{layer}.", hidden, visible)
         pooled = (hidden.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return F.normalize(pooled, dim=1)
+
+    def _positions(self, tokens: int, positions: torch.Tensor | None) -> torch.Tensor:
+        table = self._weights["embeddings.position_embeddings.weight"]
+        if positions is None:
+            return table[:tokens]
+        below = positions.long()
+        between = (positions - below)[..., None].to(table.dtype)
+        return torch.lerp(table[below], table[(below + 1).clamp(max=len(table) - 1)], between)
 
     def _block(self, prefix: str, hidden: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
         """One transformer layer, `[B, T, D]` to `[B, T, D]`."""

@@ -15,9 +15,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from readthrough.retrieval.analysis import TOKENIZERS, Analyzer
+from readthrough.retrieval import keywords
+from readthrough.retrieval.analysis import SNOWBALL, TOKENIZERS, Analyzer
 from readthrough.retrieval.base import Corpus
 from readthrough.retrieval.indexes.bm25 import BM25Index
+from readthrough.types import Chunk
 
 COMMON_RATIO = 0.1
 _LETTERS_MIN, _LETTERS_MAX = 2, 20
@@ -43,17 +45,17 @@ class FeedbackIndex:
         found = self._index.search(query, self._texts, among)
         if not found:
             return []
-        weights = {analysis: self.rewritten(query, found, analysis, chunk_ids) for analysis in TOKENIZERS}
+        weights = {analysis: self.rewritten(query, found, analysis, chunk_ids) for analysis in (*TOKENIZERS, SNOWBALL)}
         return self._index.search_terms(weights, k, chunk_ids)
 
     def rewritten(
         self, query: str, found: Sequence[tuple[int, float]], analysis: str, chunk_ids: np.ndarray
     ) -> dict[str, float]:
-        """The terms of a query and of what it found, with their weights, which sum to 1."""
-        asked = _shares(Counter(self._analyzer.terms(query, analysis)))
+        """The terms of a query and of what it found, with their weights, which sum to 1 (by `SNOWBALL`: a language)."""
+        asked = self._asked(query, analysis)
         told: dict[str, float] = defaultdict(float)
         for chunk, (_, score) in zip(self._corpus.get([chunk for chunk, _ in found]), found, strict=True):
-            for term, share in _shares(Counter(self._analyzer.terms(chunk.text, analysis))).items():
+            for term, share in self._told(chunk, analysis).items():
                 told[term] += score * share
         common = COMMON_RATIO * len(chunk_ids)
         telling: dict[str, float] = {}
@@ -68,6 +70,20 @@ class FeedbackIndex:
         for term, share in new.items():
             weights[term] = weights.get(term, 0.0) + (1 - self._query_weight) * share
         return weights
+
+    def _asked(self, query: str, analysis: str) -> dict[str, float]:
+        if analysis != SNOWBALL:
+            return _shares(Counter(self._analyzer.terms(query, analysis)))
+        shares: dict[str, float] = {}
+        for language in keywords.languages(self._corpus.connection()):
+            shares.update(_shares(Counter(self._analyzer.stems(query, language))))
+        return shares
+
+    def _told(self, chunk: Chunk, analysis: str) -> dict[str, float]:
+        language = keywords.language_of_chunk(self._corpus.connection(), chunk.id)
+        if analysis == SNOWBALL:
+            return {} if language is None else _shares(Counter(self._analyzer.stems(chunk.text, language)))
+        return {} if analysis == "stems" and language else _shares(Counter(self._analyzer.terms(chunk.text, analysis)))
 
     def _holders(self, analysis: str, term: str, chunk_ids: np.ndarray) -> int:
         return len(self._index.postings(analysis, term, chunk_ids)[0])

@@ -21,7 +21,7 @@ import numpy as np
 
 from readthrough.retrieval.base import Among, Corpus
 from readthrough.retrieval.elements import names_in
-from readthrough.retrieval.embedding import embed_texts
+from readthrough.retrieval.embedding import embed_queries
 from readthrough.retrieval.indexes.bm25 import holding
 from readthrough.retrieval.indexes.hybrid import HybridIndex, take_turns
 
@@ -74,7 +74,7 @@ class HopsIndex:
         if not led:
             return []
         asked = list(dict.fromkeys(bridge.name for bridge in led))
-        queries = embed_texts(self._corpus.embedder, [f"{query} {name}" for name in asked])
+        queries = embed_queries(self._corpus.embedder, [f"{query} {name}" for name in asked])
         vectors = dict(zip(asked, queries, strict=True))
         reached = np.unique(np.concatenate([bridge.holders for bridge in led]))
         passages = self._corpus.vectors(reached.tolist())

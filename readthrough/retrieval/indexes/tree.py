@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from readthrough.retrieval.base import Among
-from readthrough.retrieval.embedding import embed_texts
+from readthrough.retrieval.embedding import embed_queries
 from readthrough.retrieval.trees.base import Ground, Tree
 
 
@@ -32,7 +32,7 @@ class TreeIndex:
         chunk_ids = self._ground.chunk_array(among)
         if not query.strip() or not len(chunk_ids):
             return []
-        vector = embed_texts(self._ground.embedder, [query])[0]
+        vector = embed_queries(self._ground.embedder, [query])[0]
         own = self._ground.vectors(chunk_ids.tolist()) @ vector
         above = np.full(len(chunk_ids), -np.inf, dtype=own.dtype)
         for document, tree in self._trees.items():
@@ -50,7 +50,7 @@ class TreeIndex:
         chunk_ids = self._ground.chunk_array(among)
         if not query.strip() or not len(chunk_ids):
             return []
-        vector = embed_texts(self._ground.embedder, [query])[0]
+        vector = embed_queries(self._ground.embedder, [query])[0]
         found: list[tuple[str, int, float]] = []
         for document, tree in self._trees.items():
             rows = self._rows(document, chunk_ids)

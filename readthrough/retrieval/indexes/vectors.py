@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from readthrough.retrieval.base import Among, Corpus
-from readthrough.retrieval.embedding import embed_texts
+from readthrough.retrieval.embedding import embed_queries
 
 
 class VectorIndex:
@@ -21,4 +21,4 @@ class VectorIndex:
         chunk_ids = self._corpus.chunk_array(among)
         if not query.strip() or not len(chunk_ids):
             return []
-        return self._corpus.nearest(embed_texts(self._corpus.embedder, [query])[0], k, chunk_ids)
+        return self._corpus.nearest(embed_queries(self._corpus.embedder, [query])[0], k, chunk_ids)

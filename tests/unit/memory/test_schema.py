@@ -44,6 +44,13 @@ def test_an_older_library_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.
     assert version(home / "library.sqlite") == len(schema.MIGRATIONS)
 
 
+def knowing_no_languages(old: pytest.MonkeyPatch) -> None:
+    """The code as it was before documents were stemmed in their languages."""
+    old.setattr(keywords, "note_language", lambda *arguments: None)
+    old.setattr(keywords, "language", lambda *arguments: None)
+    old.setattr(keywords, "languages", lambda *arguments: [])
+
+
 def test_a_library_without_symbols_gets_them_and_other_keywords(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +59,7 @@ def test_a_library_without_symbols_gets_them_and_other_keywords(
         old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._add_symbols)])
         old.setattr(library_module, "parse_missing", lambda *arguments: None)
         old.setattr(keywords, "prepare", lambda text: text)
+        knowing_no_languages(old)
         library = open_library(home)
         shelf = library.shelve([folder], vectors=False)
         ids = shelf.chunk_ids()
@@ -67,6 +75,33 @@ def test_a_library_without_symbols_gets_them_and_other_keywords(
         (folder / f"coast/{name}.py").write_text("x = 1\n")
     assert not library.shelve([folder], vectors=False).search("keepwatch", 5, "bm25")
     assert library.check() == (), "what was indexed again can be taken out"
+
+
+def test_a_library_of_english_stems_gets_those_of_its_languages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, texts = tmp_path / "home", tmp_path / "texts"
+    texts.mkdir()
+    (texts / "german.txt").write_text("Die alten Häuser am Hafen waren seit dem Sturm unbewohnt, und man sah es.")
+    (texts / "english.txt").write_text("The old houses of the harbour had not been lived in since the storm.")
+    (texts / "code.py").write_text("def die(der, das, und, ist):\n    return der\n")
+    with monkeypatch.context() as old:
+        old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._add_stems)])
+        knowing_no_languages(old)
+        library = open_library(home)
+        ids = library.shelve([texts], vectors=False).chunk_ids()
+        library.close()
+    library = open_library(home)
+    shelf = library.shelve([texts], vectors=False)
+    assert shelf.chunk_ids() == ids
+    assert library.check() == ()
+    (hit,) = shelf.search("Haus", 5, "bm25")
+    assert "Häuser" in hit.chunk.text
+    assert "houses" in shelf.search("house", 5, "bm25")[0].chunk.text
+    library.delete([entry.path for entry in shelf.documents])
+    assert library.check() == (), "what was indexed again can be taken out"
+    for table in ("stemmed", "snowball", "snowball_uses", "words_uses", "stems_uses"):
+        assert library.connection().execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
 def test_a_step_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
