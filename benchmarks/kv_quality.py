@@ -19,10 +19,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.results import write_results
+from benchmarks.results import add_rows, interval_over_texts, rows_of, write_results
 from readthrough.catalogue import find
 from readthrough.evaluation.base import Example
-from readthrough.evaluation.statistics import interval
 from readthrough.evaluation.tasks.made.sharing import SharedContext
 from readthrough.models.base import Request
 
@@ -86,15 +85,14 @@ def texts(options: argparse.Namespace) -> dict[str, SharedContext]:
 
 def answered(model: Any, path: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """A row a question, those of before too."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    rows = rows_of(path)
     done, wanted = {row["text"] for row in rows}, texts(options)
     for name, task in wanted.items():
         if name in done:
             continue
         new = ask(model, name, list(task.examples(model.count_tokens)))
         rows += new
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in new))
+        add_rows(path, new)
         score, seconds, size = fmean(row["score"] for row in new), new[0]["prefill_seconds"], new[0]["kv_bytes"] / 1e6
         print(f"{path.stem:15} {name:10} score {score:.2f}  read in {seconds:.0f} s  {size:.0f} MB", file=sys.stderr)
     return [row for row in rows if row["text"] in wanted]
@@ -126,21 +124,15 @@ def ask(model: Any, name: str, questions: Sequence[Example]) -> list[dict[str, A
 
 
 def summary(rows: Sequence[Mapping[str, Any]], dense: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A plan's scores, in points of 100, what it loses against `dense`, its memory and its time.
-
-    The interval of the loss is over texts, as the questions about one text share what was kept of it.
-    """
+    """A plan's scores, in points of 100, what it loses against `dense`, its memory and its time."""
     at = {(row["text"], row["id"]): row for row in dense}
-    losses: dict[str, list[float]] = {}
-    for row in rows:
-        losses.setdefault(row["text"], []).append(100 * (at[row["text"], row["id"]]["score"] - row["score"]))
-    loss = interval([fmean(of) for of in losses.values()])
+    losses = ((row["text"], 100 * (at[row["text"], row["id"]]["score"] - row["score"])) for row in rows)
     kinds = groupby(sorted(rows, key=lambda row: str(row["type"])), key=lambda row: str(row["type"]))
     return {
         "questions": len(rows),
         "score": 100 * fmean(row["score"] for row in rows),
         "score_by_type": {kind: 100 * fmean(row["score"] for row in of) for kind, of in kinds},
-        "loss": loss._asdict(),
+        "loss": interval_over_texts(losses),
         "kv_times_smaller": fmean(row["kv_bytes"] for row in dense) / fmean(row["kv_bytes"] for row in rows),
         "prefill_seconds": fmean(row["prefill_seconds"] for row in rows),
         "answer_seconds": fmean(row["answer_seconds"] for row in rows),

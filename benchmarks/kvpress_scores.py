@@ -22,10 +22,9 @@ from typing import Any
 
 from benchmarks.kv_quality import ASKED, REPLY_TOKENS, texts
 from benchmarks.peers.environments import python_of
-from benchmarks.results import write_results
+from benchmarks.results import add_rows, interval_over_texts, rows_of, write_results
 from readthrough.catalogue import find
 from readthrough.evaluation.base import Example
-from readthrough.evaluation.statistics import interval
 from readthrough.models.base import Request
 from readthrough.models.weights import resolve
 
@@ -94,8 +93,7 @@ def ours(model: Any, examples: dict[str, Example], path: Path) -> None:
         size = model.prefill(request(example)).kv_bytes if not done else None
         done.add(key)
         row = {"key": key, "reply": reply.text, "seconds": seconds, "tokens": reply.usage.prompt_tokens}
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row | ({} if size is None else {"kv_bytes": size})) + "\n")
+        add_rows(path, [row | ({} if size is None else {"kv_bytes": size})])
 
 
 def theirs(model: Any, plan: str, examples: dict[str, Example], folder: Path) -> None:
@@ -121,8 +119,7 @@ def theirs(model: Any, plan: str, examples: dict[str, Example], folder: Path) ->
 
 def rows(path: Path) -> dict[str, dict[str, Any]]:
     """What a file holds, by its keys."""
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    return {row["key"]: row for row in found}
+    return {row["key"]: row for row in rows_of(path)}
 
 
 def summary(plan: str, examples: dict[str, Example], folder: Path) -> dict[str, Any]:
@@ -141,10 +138,8 @@ def summary(plan: str, examples: dict[str, Example], folder: Path) -> dict[str, 
             "seconds": fmean(found[key]["seconds"] for key in examples),
             "kv_bytes_of_the_first": sizes[0],
         }
-    better: dict[str, list[float]] = {}
-    for key in examples:
-        better.setdefault(key.split()[0], []).append(scores["engine"][key] - scores["kvpress"][key])
-    report["engine_better_by"] = interval([fmean(of) for of in better.values()])._asdict()
+    better = ((key.split()[0], scores["engine"][key] - scores["kvpress"][key]) for key in examples)
+    report["engine_better_by"] = interval_over_texts(better)
     same = sum(
         rows(folder / f"engine-{plan}.jsonl")[key]["reply"] == rows(folder / f"kvpress-{plan}.jsonl")[key]["reply"]
         for key in examples

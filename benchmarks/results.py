@@ -1,15 +1,39 @@
-"""Write a result file: numbers with the device, the versions and the commit that they were measured with."""
+"""Rows that are kept while a benchmark runs, and result files: numbers with the device, the versions and the commit
+that they were measured with."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from readthrough.evaluation.provenance import provenance
+from readthrough.evaluation.statistics import interval
 
 FOLDER = Path(__file__).parent / "results"
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file that `add_rows` writes; none where it does not exist yet."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def add_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Keep some rows, one JSON object a line, so that a run that was stopped goes on where it was."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def interval_over_texts(values: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The mean of values by the text that each is about, with its interval over texts: what is asked about one text
+    shares what was kept of it."""
+    by_text: dict[str, list[float]] = {}
+    for text, value in values:
+        by_text.setdefault(text, []).append(value)
+    return interval([fmean(of) for of in by_text.values()])._asdict()
 
 
 def write_results(name: str, numbers: dict[str, Any]) -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.results import write_results
+from benchmarks.results import add_rows, rows_of, write_results
 
 FORESEEN_TOKENS = 256
 DENSE = "dense"
@@ -68,7 +68,7 @@ def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
     from readthrough.models.local.backend import LocalModel
 
     path = options.folder / "sparse_prefill.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    rows = rows_of(path)
     done = {(row["pattern"], row["tokens"], row["book"], row["place"]) for row in rows}
     books = sorted(options.texts.glob("*.txt"))[: options.books]
     models: dict[str, Any] = {}
@@ -84,8 +84,7 @@ def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
                     found = read(models[name], book, tokens, (place, options.places))
                     row = {"pattern": name, "tokens": tokens, "book": book.stem, "place": place, **found}
                     rows.append(row)
-                    with path.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
+                    add_rows(path, [row])
                     print(f"{name:18} {tokens:6} {book.stem:24} {place} {found}", file=sys.stderr)
     return rows
 

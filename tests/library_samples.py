@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from readthrough.documents.chunkers.tokens import TokenChunker
 from readthrough.memory.library import Library
+from readthrough.memory.shelf import Shelf
 from readthrough.types import Event
 
 VOCABULARY = (
@@ -72,6 +73,14 @@ def story(seed: int, paragraphs: int = 6) -> str:
         words = [chance.choice(WORDS) for _ in range(chance.randint(40, 60))]
         made.append(f"In part {number} of story {seed} the {' '.join(words)}.")
     return "\n\n".join(made) + "\n"
+
+
+def shelf_of(folder: Path, texts: Mapping[str, str]) -> Shelf:
+    """Texts by name, each a file, on a shelf of a library in `folder`."""
+    (folder / "texts").mkdir()
+    for name, text in texts.items():
+        (folder / "texts" / f"{name}.txt").write_text(text, encoding="utf-8")
+    return open_library(folder / "home").shelve([folder / "texts"])
 
 
 def write_stories(folder: Path, seeds: Sequence[int], paragraphs: int = 6) -> list[Path]:

@@ -59,15 +59,15 @@ def grade(folder: Path, judge: Judge, on_event: OnEvent | None = None) -> dict[s
     try:
         known = store.grades().get(name, {})
         results = [result for result in store.results() if result.answers or _settled(result) is not None]
-        found = {result.key: known[result.key] for result in results if result.key in known}
-        found |= {result.key: right for result in results if (right := _settled(result)) is not None}
+        settled = {result.key: right for result in results if (right := _settled(result)) is not None}
+        store.keep_grades(name, settled)
+        found = {result.key: known[result.key] for result in results if result.key in known} | settled
         left = [result for result in results if result.key not in found]
         for those in _batches(left, on_event):
             given = judge.grade([_case(result) for result in those])
             new = {result.key: each.probability for result, each in zip(those, given, strict=True)}
             store.keep_grades(name, new)
             found |= new
-        store.keep_grades(name, found)
         return found
     finally:
         store.close()

@@ -25,6 +25,7 @@ from readthrough.models.local.jobs import Job, ignore_logits
 from readthrough.models.local.joining import Joiner, read_apart
 from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.memory import is_out_of_memory, out_of_memory
+from readthrough.models.local.plans import head_width
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
 from readthrough.models.local.readings import TOKENS_MIN, Readings
@@ -98,8 +99,7 @@ class Engine:
         config = self.model.config.get_text_config()
         self._layers = loaded.layers
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.token_bytes: int = 2 * self._layers * heads * head_width * width
+        self.token_bytes: int = 2 * self._layers * heads * head_width(config) * width
         # A mask that is four-dimensional already is passed through by transformers: none is built.
         self._no_mask = torch.empty(1, 1, 0, 0, device=self.device)
         if self.chunks is not None or (plan.keep is not None and plan.keep.renumbers):

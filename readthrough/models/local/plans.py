@@ -12,6 +12,11 @@ from readthrough.compression.store import FULL
 from readthrough.errors import ConfigError
 
 
+def head_width(text: Any) -> int:
+    """The channels of one attention head, by a model's text configuration."""
+    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+
+
 def fit_plan(plan: Plan, config: Any, folder: Path) -> Plan:
     """Set what a plan changes in a model's configuration; the plan, with the lengths that it takes from the model.
 
@@ -30,7 +35,7 @@ def fit_plan(plan: Plan, config: Any, folder: Path) -> Plan:
             _refuse(plan, folder, "has layers with a sliding window, whose KV cannot be joined")
         if (plan.join.compared_layer or 0) >= text.num_hidden_layers:
             _refuse(plan, folder, f"has {text.num_hidden_layers} layers only")
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    width = head_width(text)
     if plan.store != FULL:
         for scheme in (plan.store.keys, plan.store.values):
             whole = 1 if scheme is None else max(8 // scheme.bits, plan.store.group if scheme.axis == "token" else 1)
@@ -48,8 +53,7 @@ def _move(plan: Plan, positions: Positions, text: Any, folder: Path) -> Position
         positions = positions.fitted(trained)
     except ValueError as error:
         _refuse(plan, folder, str(error))
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    text.rope_parameters = positions.rope(rope, trained, width)
+    text.rope_parameters = positions.rope(rope, trained, head_width(text))
     text.max_position_embeddings = positions.window_tokens(trained)
     return positions
 

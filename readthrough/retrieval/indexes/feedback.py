@@ -17,7 +17,7 @@ import numpy as np
 
 from readthrough.retrieval import keywords
 from readthrough.retrieval.analysis import SNOWBALL, TOKENIZERS, Analyzer
-from readthrough.retrieval.base import Corpus
+from readthrough.retrieval.base import Among, Corpus
 from readthrough.retrieval.indexes.bm25 import BM25Index
 from readthrough.types import Chunk
 
@@ -39,7 +39,7 @@ class FeedbackIndex:
         self._terms = terms
         self._query_weight = query_weight
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, score); only chunks that hold a term of the rewritten query."""
         chunk_ids = self._corpus.chunk_array(among)
         found = self._index.search(query, self._texts, among)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from readthrough.errors import UsageError
-from readthrough.retrieval.base import Corpus, Judge
+from readthrough.retrieval.base import Among, Corpus, Judge
 from readthrough.retrieval.rerankers.likelihood import LikelihoodReranker
 from readthrough.types import Chunk, Cost, Event
 
@@ -45,14 +45,14 @@ class ReadingIndex:
         self._on_event = on_event or (lambda event: None)
         self._reranker = LikelihoodReranker()
 
-    def cost(self, query: str, among: Sequence[str] | None = None, kept: bool = False) -> Cost:
+    def cost(self, query: str, among: Among = None, kept: bool = False) -> Cost:
         """What a search asks of the model; with `kept` where the KV of every chunk is still there."""
         texts = self._texts(self._corpus.chunk_array(among).tolist())
         cost = self._reranker.cost(self._judge, query, texts)
         held = sum(self._judge.count_tokens(texts)) if kept else 0
         return Cost(cost.calls, cost.prompt_tokens, cached_tokens=held)
 
-    def search(self, query: str, k: int, among: Sequence[str] | None = None) -> list[tuple[int, float]]:
+    def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, nats a token by which it raises the query).
 
         Raises:

@@ -12,7 +12,7 @@ from readthrough.retrieval.facts import Extract, Fact
 from readthrough.retrieval.indexes.entity_graph import EntityGraphIndex, said_of
 from readthrough.retrieval.indexes.hops import HopsIndex
 from readthrough.retrieval.passage_graph import PassageGraph
-from tests.library_samples import open_library, write_stories
+from tests.library_samples import open_library, shelf_of, write_stories
 
 QUESTION = "On what island did the man whom Tilda Marsh wed keep his goats?"
 TEXTS = {
@@ -27,11 +27,7 @@ PASSAGES = [[("ann", "bob")], [("bob", "cid"), ("bob", "dan", "eve")], []]
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    for name, text in TEXTS.items():
-        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
-    return open_library(tmp_path / "home").shelve([folder])
+    return shelf_of(tmp_path, TEXTS)
 
 
 def edges(graph: PassageGraph) -> dict[tuple[str, str], float]:

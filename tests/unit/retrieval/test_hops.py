@@ -10,7 +10,7 @@ import pytest
 from readthrough.memory.shelf import Shelf
 from readthrough.retrieval.indexes.hops import HopsIndex, bridges
 from readthrough.retrieval.indexes.hybrid import HybridIndex, take_turns
-from tests.library_samples import open_library, write_stories
+from tests.library_samples import open_library, shelf_of, write_stories
 
 QUESTION = "Whom did the painter of the picture Grey Harbour marry?"
 TEXTS = {
@@ -26,11 +26,7 @@ TEXTS = {
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    for name, text in TEXTS.items():
-        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
-    return open_library(tmp_path / "home").shelve([folder])
+    return shelf_of(tmp_path, TEXTS)
 
 
 def found(shelf: Shelf, index: HopsIndex | HybridIndex, k: int = 10) -> list[str]:

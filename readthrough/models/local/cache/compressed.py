@@ -140,7 +140,7 @@ class CompressedBlock:
         return found
 
     def _mark(self, tokens: int) -> list[list[int]]:
-        for length, counts in self._marks:
+        for length, counts in reversed(self._marks):  # nearly always the last
             if length == tokens:
                 return counts
         raise ValueError(f"no piece ends at {tokens} tokens, but at {[length for length, _ in self._marks]}")

@@ -175,9 +175,7 @@ class Sequence:
         child = Sequence(kept, reserve_tokens)
         child.floor, child.shift_tokens = (self.floor, self.shift_tokens) if kept else (0, 0)
         for block, tokens in copied:
-            for layer in range(len(block.keys)):
-                child.append(layer, *block.read(layer, tokens))
-            child.commit(tokens)
+            child._copy(block, tokens)
         return child
 
     def compress(
@@ -206,9 +204,7 @@ class Sequence:
         """A copy of a sequence that has just been compressed; what is compressed is shared."""
         child = Sequence(self.parts)
         child.floor, child.shift_tokens = self.floor, self.shift_tokens
-        for layer in range(len(self.tail.keys)):
-            child.append(layer, *self.tail.read(layer, self.tail.length))
-        child.commit(self.tail.length)
+        child._copy(self.tail, self.tail.length)
         return child
 
     def crop(self, length: int) -> None:
@@ -243,6 +239,11 @@ class Sequence:
     def blocks(self) -> list[Block | CompressedBlock]:
         """Every block that holds some of this sequence."""
         return [*(block for block, _ in self.parts), self.tail]
+
+    def _copy(self, block: Block, tokens: int) -> None:
+        for layer in range(len(block.keys)):
+            self.append(layer, *block.read(layer, tokens))
+        self.commit(tokens)
 
     def _first(self, length: int) -> list[Part]:
         if not self.floor <= length <= self.length:
