@@ -251,7 +251,7 @@ class Shelf:
             return self._code
 
     def header(self, chunk_id: int) -> str:
-        """Where a chunk stands: its path, and how the definitions begin that hold its beginning, a line each.
+        """Where a chunk stands: its file and line, and how the definitions begin that hold its beginning, a line each.
 
         Definitions that begin in the chunk itself are left out; of texts that are no source code there is the path.
         """
@@ -259,9 +259,10 @@ class Shelf:
         file = graph.number(chunk.document)
         around = [] if file is None else [graph.definitions[number] for number in graph.of_file(file)]
         lines = [made.signature for made in around if made.start < chunk.start < made.end]
-        return "\n".join(
-            [self._entries[chunk.document].path, *("  " * depth + line for depth, line in enumerate(lines))]
-        )
+        path = self._entries[chunk.document].path
+        if file is not None:
+            path = f"{graph.shown_path(file)}, line {self.document(chunk.document).line_at(chunk.start)}"
+        return "\n".join([path, *("  " * depth + line for depth, line in enumerate(lines))])
 
     def rests_on(self, chunk_ids: Sequence[int], max_tokens: int, count_tokens: CountTokens) -> list[Hit]:
         """The chunks of the definitions that chunks of source code use or import, best first, in so many tokens.

@@ -114,7 +114,7 @@ class Reply:
 
 def passages_material(services: Services, chunks: Sequence[Chunk]) -> str:
     """Passages of the shelf, numbered, as the material of an answer."""
-    return PASSAGES.format(passages=numbered(shown(chunks, services.shelf.documents)))
+    return PASSAGES.format(passages=numbered(shown(chunks, services.shelf)))
 
 
 def reply_tokens(question: Question) -> int:
@@ -123,12 +123,20 @@ def reply_tokens(question: Question) -> int:
 
 
 def answer_from(
-    services: Services, material: str, question: Question, stated: float | None = None, max_tokens: int = ANSWER_TOKENS
+    services: Services,
+    material: str,
+    question: Question,
+    stated: float | None = None,
+    max_tokens: int = ANSWER_TOKENS,
+    prompt: Prompt | None = None,
 ) -> Reply:
-    """Answer a question from `material` alone; `stated` is how probable it is that the material says it."""
+    """Answer a question from `material` alone; `stated` is how probable it is that the material says it.
+
+    Without `prompt` the question decides whether a short answer or an explanation is asked for.
+    """
     if question.choices is not None:
         return choose_option(services, material, question.text, question.choices)
-    prompt = EXPLANATION if wants_explanation(question.text) else SHORT_ANSWER
+    prompt = prompt or (EXPLANATION if wants_explanation(question.text) else SHORT_ANSWER)
     request = Request.user(prompt.format(material=material, question=question.text), max_tokens=max_tokens)
     completion = services.write(request)
     stopped = f"answer_tokens={max_tokens}" if completion.finish == "length" else None

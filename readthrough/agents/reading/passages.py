@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from readthrough.types import Chunk
 
 if TYPE_CHECKING:
-    from readthrough.memory.shelf import Entry
+    from readthrough.memory.shelf import Shelf
 
 _BREAK = r"\n\r\f\v\x85\u2028\u2029"
 _LINE_START = rf"(?<![^{_BREAK}])(?=[ \t\u00a0\u200b\ufeff]*"
@@ -41,10 +41,13 @@ def numbered(texts: Iterable[str]) -> str:
     return "\n\n".join(f"[{number}] {as_data(text)}" for number, text in enumerate(texts, 1))
 
 
-def shown(chunks: Iterable[Chunk], documents: Iterable[Entry]) -> list[str]:
-    """Each chunk's text without the line breaks of its page; code as it stands. `documents` are those of the shelf."""
-    code = {entry.id for entry in documents if entry.kind == "code"}
-    return [chunk.text.strip("\n") if chunk.document in code else unwrap(chunk.text) for chunk in chunks]
+def shown(chunks: Iterable[Chunk], shelf: Shelf) -> list[str]:
+    """Each chunk's text without the line breaks of its page; code as it stands, under its header."""
+    code = {entry.id for entry in shelf.documents if entry.kind == "code"}
+    return [
+        shelf.header(chunk.id) + "\n" + chunk.text.strip("\n") if chunk.document in code else unwrap(chunk.text)
+        for chunk in chunks
+    ]
 
 
 def section_text(chunks: Iterable[Chunk]) -> str:

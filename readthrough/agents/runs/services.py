@@ -114,6 +114,11 @@ class Services:
             return self.complete([request])[0]
         return self._call([request], lambda: [self._spoken(request, manager)])[0]
 
+    def say(self, text: str) -> None:
+        """Add to the text that the user reads, behind what a model wrote."""
+        if self.on_text is not None:
+            self.on_text(text)
+
     def _spoken(self, request: Request, manager: CallbackManager | None) -> Completion:
         started, said = time.monotonic(), list[str]()
 

@@ -16,6 +16,7 @@ from langgraph.runtime import Runtime  # langgraph reads the annotations of bran
 
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import Reply, answer_from, passages_material, reply_tokens
+from readthrough.agents.reading.code import CODE_ANSWER, about_code, with_places
 from readthrough.agents.reading.finding import find_chunks, weigh
 from readthrough.agents.reading.kinds import SUB_QUESTION_TOKENS, find_for_parts
 from readthrough.agents.reading.looking import look, where
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 # What instructions and the chat template take, how long a short answer gets, how many sentences a chunk has.
 _FRAME_TOKENS = 64
 _SENTENCES = 4
+# By so many of the chunks that were found it is decided whether the question is about source code.
+_LOOKED_AT = 10
 
 
 class State(TypedDict, total=False):
@@ -64,6 +67,7 @@ class Retrieve(Workflow):
         k: how many chunks the index is asked for.
         passage_tokens: the most tokens of passages that the model reads at once.
         choice_tokens: the same for a multiple-choice question, where each option has passages of its own.
+        code_tokens: the same where most of what is found is source code.
         parts: into how many simpler questions the model may take the question apart, to search for each; 0 for none.
         rerank: a reranker that orders the first `weigh` chunks anew before anything is read; None for none.
         neighbours: how many chunks before and after the best ones are read with them.
@@ -84,6 +88,7 @@ class Retrieve(Workflow):
     k: int = 40
     passage_tokens: int = 700
     choice_tokens: int = 1400
+    code_tokens: int = 2000
     parts: int = 0
     rerank: Spec | None = field(default=None, hash=False)
     neighbours: int = 0
@@ -107,8 +112,8 @@ class Retrieve(Workflow):
             self._reranker()
 
     def sources(self) -> tuple[str, ...]:
-        """This module, and that of the sub-questions."""
-        return (*super().sources(), find_for_parts.__module__)
+        """This module, that of the sub-questions, and that of answers about source code."""
+        return (*super().sources(), find_for_parts.__module__, about_code.__module__)
 
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: find, read (look and decide), weigh (deeper, once), answer or quote or abstain."""
@@ -230,12 +235,18 @@ class Retrieve(Workflow):
         services, question = runtime.context, Question.of(state)
         passages = services.chunks(state["passages"])
         material = passages_material(services, passages)
-        reply = answer_from(services, material, question, stated=state.get("stated"))
+        code = question.choices is None and about_code(services.shelf, state["passages"])
+        prompt = CODE_ANSWER if code else None
+        reply = answer_from(services, material, question, stated=state.get("stated"), prompt=prompt)
         among = [sentences([passage]) for passage in passages]
         trust = [share for share, inside in zip(state["where"], among, strict=True) for _ in inside]
         every = [each for inside in among for each in inside]
         pointers = point(question.text, reply.said(question), every, self.quotes, trust)
-        return {"reply": reply.keep(services), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
+        spans = [_span(sentence, supports) for sentence, supports in pointers]
+        if code:
+            reply, listed = with_places(services, reply, question, self._ranked(state, passages))
+            spans += listed
+        return {"reply": reply.keep(services), "spans": spans}
 
     def _quote(self, state: State, runtime: Runtime[Services]) -> State:
         """Answer with the text's own words: the sentence that is asked for."""
@@ -254,7 +265,7 @@ class Retrieve(Workflow):
 
     def _passages(self, services: Services, ranked: Sequence[int], question: Question) -> list[Chunk]:
         """The best chunks, their neighbours, what they rest on: as many as the budget holds, in reading order."""
-        shelf, budget = services.shelf, self._budget(services, question)
+        shelf, budget = services.shelf, self._budget(services, question, ranked[:_LOOKED_AT])
         tokens = shelf.count_tokens(services.model)
         ids = widened(shelf, ranked, self.neighbours, self.parent_words)
         room = min(self.definition_tokens, budget // 2)
@@ -297,10 +308,18 @@ class Retrieve(Workflow):
             cost += self._reranker().cost(services, question.text, texts)
         return cost
 
-    def _budget(self, services: Services, question: Question) -> int:
-        """Tokens of passages: the option, less where the model's window leaves less beside question and answer."""
-        tokens = self.passage_tokens if question.choices is None else self.choice_tokens
+    def _budget(self, services: Services, question: Question, chunks: Sequence[int] | None = None) -> int:
+        """Tokens of passages: the option for what was found (default: for the whole shelf), less where the model's
+        window leaves less beside question and answer."""
+        tokens = self.choice_tokens
+        if question.choices is None:
+            tokens = self.code_tokens if about_code(services.shelf, chunks) else self.passage_tokens
         return min(tokens, services.model.window_tokens // 2)
+
+    def _ranked(self, state: Mapping[str, Any], passages: Sequence[Chunk]) -> list[Chunk]:
+        """Passages in the order in which they were found."""
+        places = {chunk: place for place, chunk in enumerate(_heaviest(state["weighed"]) or state["candidates"])}
+        return sorted(passages, key=lambda chunk: places.get(chunk.id, len(places)))
 
 
 def _heaviest(weighed: Mapping[int, float]) -> list[int]:

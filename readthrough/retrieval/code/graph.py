@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import os.path
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,13 @@ class CodeFile:
     path: str
     language: str
     symbols: Symbols
+
+
+def shared_folder(paths: Sequence[str]) -> str:
+    """The folder that all paths share, empty where there is none or but one path."""
+    if len(paths) < 2 or len({os.path.isabs(path) for path in paths}) > 1:
+        return ""
+    return os.path.commonpath([os.path.dirname(path) for path in paths])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,34 @@ class CodeGraph:
     def of_file(self, file: int) -> range:
         """The definitions of a file."""
         return range(self.first[file], self.first[file] + len(self.files[file].symbols.definitions))
+
+    def innermost(self, file: int, start: int, end: int) -> list[int]:
+        """The definitions of a file that the span `[start, end)` holds some of, without those around such a one."""
+        held = [each for each in self.of_file(file) if self._starts(each) < end and start < self._ends(each)]
+        return [
+            one
+            for one in held
+            if not any(
+                other != one and self._starts(one) <= self._starts(other) and self._ends(other) <= self._ends(one)
+                for other in held
+            )
+        ]
+
+    def _starts(self, number: int) -> int:
+        return self.definitions[number].start
+
+    def _ends(self, number: int) -> int:
+        return self.definitions[number].end
+
+    def shown_path(self, file: int) -> str:
+        """The path of a file below the folder that all files share; the name of an only one."""
+        path = self.files[file].path
+        return os.path.relpath(path, self._folder) if self._folder else path
+
+    @cached_property
+    def _folder(self) -> str:
+        paths = [file.path for file in self.files]
+        return shared_folder(paths) if len(paths) > 1 else os.path.dirname(paths[0])
 
     @cached_property
     def imported(self) -> list[tuple[int, ...]]:

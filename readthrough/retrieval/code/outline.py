@@ -9,7 +9,7 @@ from typing import Any
 
 from readthrough.documents.base import CountTokens
 from readthrough.documents.symbols import Definition
-from readthrough.retrieval.code.graph import CodeGraph
+from readthrough.retrieval.code.graph import CodeGraph, shared_folder
 from readthrough.retrieval.code.ranking import Ranking
 
 FEWEST_TOKENS_A_LINE = 2
@@ -108,18 +108,11 @@ def _around(graph: CodeGraph, file: int, number: int) -> list[int]:
     ]
 
 
-def _shared_folder(paths: Sequence[str]) -> str:
-    """The folder that all paths share, where it is worth a line of its own."""
-    if len(paths) < 2 or len({os.path.isabs(path) for path in paths}) > 1:
-        return ""
-    return os.path.commonpath([os.path.dirname(path) for path in paths])
-
-
 def _text(files: Sequence[MapFile], files_left: int, definitions_left: int) -> str:
     """The outline: paths below the folder that all share, and under each the lines of its definitions."""
     if not files:
         return ""
-    folder = _shared_folder([file.path for file in files])
+    folder = shared_folder([file.path for file in files])
     lines = [f"{folder}/:"] if folder else []
     for file in files:
         lines.append(os.path.relpath(file.path, folder) if folder else file.path)

@@ -151,21 +151,7 @@ def _found(graph: CodeGraph, found: Sequence[Span]) -> Iterator[tuple[int, bool,
         file = graph.number(document)
         if file is None:
             continue
-        held = [
-            number
-            for number in graph.of_file(file)
-            if graph.definitions[number].start < end and start < graph.definitions[number].end
-        ]
-        inner = [
-            number
-            for number in held
-            if not any(
-                other != number
-                and graph.definitions[number].start <= graph.definitions[other].start
-                and graph.definitions[other].end <= graph.definitions[number].end
-                for other in held
-            )
-        ]
+        inner = graph.innermost(file, start, end)
         for number in inner:
             yield number, False, 1 / place / len(inner)
         if not inner:

@@ -92,7 +92,7 @@ def extract(services: Services, batch: Sequence[Sequence[int]], written_tokens: 
     if that is the first one, what is whole of its facts counts. So they are fewer each time, and this ends.
     """
     texts = [services.chunks(window) for window in batch]
-    prompts = (numbered(shown(chunks, services.shelf.documents)) for chunks in texts)
+    prompts = (numbered(shown(chunks, services.shelf)) for chunks in texts)
     sizes = map(len, texts)
     replies = services.complete([ask_for_facts(*each, written_tokens) for each in zip(prompts, sizes, strict=True)])
     made: list[tuple[str, Extract]] = []

@@ -1,0 +1,85 @@
+"""Answers about source code: what is read says where it stands, and behind the answer stand the places to look at.
+
+The places are those of the passages, cut from the source: a path, a line or a name that is not there cannot be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from readthrough.agents.base import Question
+from readthrough.agents.reading.answering import Reply
+from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.services import Services
+from readthrough.documents.sentences import sentence_spans
+from readthrough.retrieval.code.places import Place, places
+from readthrough.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from readthrough.memory.shelf import Shelf
+
+CODE_ANSWER = Prompt(
+    """{material}
+
+Question: {question}
+Answer the question from the source code above in at most 60 words. Name the classes, functions and variables that \
+matter."""
+)
+
+WORDS = 120
+"""The most words of an answer with its places; so many as fit are told, and at least `PLACES_MIN`."""
+PLACES_MIN = 2
+PLACES_MAX = 6
+
+_HEAD = "Where:"
+_SHARE = 0.5
+
+Listed = list[tuple[str, int, int, list[int]]]
+"""Spans of documents with the numbers of the sentences of an answer that they stand for."""
+
+
+def about_code(shelf: Shelf, chunks: Sequence[int] | None = None) -> bool:
+    """Whether at least half of some chunks (default: of all) are source code."""
+    code = {entry.id: entry.chunks for entry in shelf.documents if entry.kind == "code"}
+    if chunks is None:
+        return bool(code) and sum(code.values()) >= _SHARE * sum(entry.chunks for entry in shelf.documents)
+    found = [chunk.document in code for chunk in shelf.get(list(chunks))] if code else []
+    return bool(found) and sum(found) >= _SHARE * len(found)
+
+
+def with_places(services: Services, reply: Reply, question: Question, ranked: Sequence[Chunk]) -> tuple[Reply, Listed]:
+    """The reply with the places of its passages (`ranked`, best first) behind it, and the lines that these stand on."""
+    shelf = services.shelf
+    listed: list[Place] = []
+    lines = [_HEAD]
+    for place in places(shelf.code(), ranked, known=f"{question.text} {reply.text}"):
+        line = _line(place)
+        words = sum(len(each.split()) for each in (reply.text, *lines, line))
+        if len(listed) == PLACES_MAX or (words > WORDS and len(listed) >= PLACES_MIN):
+            break
+        listed.append(place)
+        lines.append(line)
+    if not listed:
+        return reply, []
+    more = "\n\n" + "\n".join(lines)
+    services.say(more)
+    first = len(sentence_spans(reply.text)) + 1
+    spans = [
+        (place.document, *_line_span(shelf.document(place.document), place.line), [first + number])
+        for number, place in enumerate(listed)
+    ]
+    return replace(reply, text=reply.text + more), spans
+
+
+def _line(place: Place) -> str:
+    uses = f" (uses {', '.join(place.uses)})" if place.uses else ""
+    return f"- {place.path}:{place.line} {place.name}{uses}"
+
+
+def _line_span(document: Document, line: int) -> tuple[int, int]:
+    """The span of a line, without what is blank around it."""
+    start, end = document.span_of_lines(line, line)
+    text = document.text[start:end]
+    return start + len(text) - len(text.lstrip()), start + len(text.rstrip())

@@ -1,0 +1,69 @@
+"""Where in source code some passages stand: the definitions that they are of, and the names that these use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from readthrough.retrieval.code.graph import CodeGraph
+from readthrough.types import Chunk
+
+SHORT_NAME = 3
+"""Names of so few letters say nothing where they stand alone."""
+
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A definition that a passage is of.
+
+    Attributes:
+        document: its id.
+        path: the file, below the folder that all files share.
+        line: the line (from 1) of the definition's name.
+        name: its name behind those of the definitions around it: `Session.send`.
+        uses: names that the passage uses, the most telling first.
+    """
+
+    document: str
+    path: str
+    line: int
+    name: str
+    uses: tuple[str, ...]
+
+
+def places(graph: CodeGraph, chunks: Iterable[Chunk], known: str = "", uses: int = 3) -> Iterator[Place]:
+    """The innermost definitions that chunks of source code are of, in the order of the chunks, each once.
+
+    Args:
+        graph: the files.
+        chunks: passages, best first; those of other texts are passed over.
+        known: a text; its names are not told as uses.
+        uses: how many used names are told of each place.
+    """
+    told = set(_IDENTIFIER.findall(known))
+    seen: set[int] = set()
+    for chunk in chunks:
+        file = graph.number(chunk.document)
+        if file is None:
+            continue
+        for number in graph.innermost(file, chunk.start, chunk.end):
+            if number in seen:
+                continue
+            seen.add(number)
+            made = graph.definitions[number]
+            start, end = max(made.start, chunk.start), min(made.end, chunk.end)
+            used = _used(graph, file, chunk.text[start - chunk.start : end - chunk.start], told | {made.name})
+            name = ".".join(made.path)
+            path = graph.shown_path(file)
+            yield Place(chunk.document, path, made.line, name, tuple(used[:uses]))
+
+
+def _used(graph: CodeGraph, file: int, text: str, told: set[str]) -> Sequence[str]:
+    """The names in a text that the file refers to, the most telling first."""
+    references = graph.files[file].symbols.references
+    names = dict.fromkeys(_IDENTIFIER.findall(text))
+    used = [name for name in names if name in references and name not in told and len(name) > SHORT_NAME]
+    return sorted(used, key=lambda name: -graph.weight(name, 1))
