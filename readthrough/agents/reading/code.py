@@ -24,14 +24,14 @@ CODE_ANSWER = Prompt(
     """{material}
 
 Question: {question}
-Answer the question from the source code above in at most 60 words. Name the classes, functions and variables that \
-matter."""
+Answer the question from the source code above in two or three short sentences. Name the classes, functions and \
+variables that matter."""
 )
 
 WORDS = 120
 """The most words of an answer with its places; so many as fit are told, and at least `PLACES_MIN`."""
 PLACES_MIN = 2
-PLACES_MAX = 6
+PLACES_MAX = 8
 
 _HEAD = "Where:"
 _SHARE = 0.5

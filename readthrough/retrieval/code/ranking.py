@@ -98,11 +98,21 @@ def _asked(graph: CodeGraph, question: str, found: Sequence[Span]) -> tuple[np.n
         total = sum(weight for _, _, weight in listed)
         for number, is_file, weight in listed:
             (files if is_file else definitions)[number] += weight / total
-    if "test" not in _words(question):
-        tests = np.array([_TESTS.search(file.path) is not None for file in graph.files])
+    if not asks_for_tests(question):
+        tests = np.array([is_test(file.path) for file in graph.files])
         files[tests] *= TEST_RATIO
         definitions[tests[np.array(graph.file_of, dtype=np.int64)]] *= TEST_RATIO
     return (definitions, files) if definitions.any() or files.any() else None
+
+
+def is_test(path: str) -> bool:
+    """Whether a source file holds tests, by its path."""
+    return _TESTS.search(path) is not None
+
+
+def asks_for_tests(question: str) -> bool:
+    """Whether a question speaks of tests."""
+    return "test" in _words(question)
 
 
 def _named(graph: CodeGraph, question: str) -> Iterator[tuple[int, bool, float]]:

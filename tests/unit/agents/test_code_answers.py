@@ -51,7 +51,7 @@ def test_places_stand_behind_the_answer(shelf: Shelf) -> None:
     said, _, listed = answer.answer.partition("\n\nWhere:\n")
     assert said == "It calls a method. That is all."
     lines = listed.splitlines()
-    assert lines[0] == "- coast/tower.py:2 Tower.signal (uses flash_towards)", "the question names the lamp"
+    assert lines[0] == "- coast/tower.py:2 Tower.signal (uses self.lamp.flash_towards)"
     assert len(lines) == PLACES_MAX
     assert len(answer.answer.split()) <= WORDS
     sentences = [answer.answer[start:end] for start, end in sentence_spans(answer.answer)]
@@ -64,7 +64,7 @@ def test_places_stand_behind_the_answer(shelf: Shelf) -> None:
     supported = {number for item in answer.evidence for number in item.supports}
     assert supported >= {number for number, text in enumerate(sentences) if text.startswith("- ")}
     prompt = next(call.request for call in scripted.calls if call.kind == "complete").messages[-1].content
-    assert "coast/tower.py, line 1\n" in prompt and "at most 60 words" in prompt
+    assert "coast/tower.py, line 1\n" in prompt and "two or three short sentences" in prompt
 
 
 def test_a_long_answer_leaves_room_for_few_places(shelf: Shelf) -> None:
