@@ -131,11 +131,9 @@ class Engine:
         read_by = replace(self.plan, join=None)
         plan = read_by.name if read_by == DENSE_PLAN else f"{read_by.name} in pieces of {self.cuts.piece_tokens}"
         weights = (self.loaded.fingerprint, str(self.model.dtype), self.loaded.form.kind)
-        on_cuda = self.device.type == "cuda"
-        device = torch.cuda.get_device_name(self.device) if on_cuda else self.device.type
-        made_by = "\n".join([*weights, device, plan, torch.__version__])
+        made_by = "\n".join([*weights, self.loaded.device_name, plan, torch.__version__])
         with self._disk():
-            self.readings = Readings(root, made_by, limit_bytes, HOST if on_cuda else self.device)
+            self.readings = Readings(root, made_by, limit_bytes, HOST if self.device.type == "cuda" else self.device)
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -158,9 +156,8 @@ class Engine:
         for job in jobs:
             self.kept.add(job.key, job.sequence)
             least = TOKENS_MIN if job.recurs else STORED_TOKENS_MIN
-            if self.readings is None or isinstance(self.kept, Tiers) or job.spans:
-                continue
-            if len(job.tokens) - job.cached_tokens >= least:
+            later = isinstance(self.kept, Tiers) or job.spans
+            if self.readings is not None and not later and len(job.tokens) - job.cached_tokens >= least:
                 with self._disk():
                     self.readings.add(job.tokens, job.sequence)
 
