@@ -286,5 +286,7 @@ def test_compressed_blocks_move_as_they_are_stored(form: Any, ragged: bool) -> N
     kept.add(text, compressed(longer, 192))
     kept.add(tokens_of(200, seed=1), compressed(other, 128))
     del found, early, longer, other
-    assert same(kept.match(text, 200)[0].compressed, expected, 128)  # type: ignore[union-attr, arg-type]
-    assert kept.host.entries()[-1][2].compressed is not kept.host.entries()[0][2].compressed
+    continued, otherwise = kept.match(text, 200)[0], kept.match(tokens_of(200, seed=1), 200)[0]
+    assert continued is not None and continued.compressed is not None and same(continued.compressed, expected, 128)
+    assert otherwise is not None and otherwise.compressed is not None
+    assert same(otherwise.compressed, expected.extended(64, 128, piece(64, 128, 5)), 128)
