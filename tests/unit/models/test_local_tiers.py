@@ -71,11 +71,12 @@ def results(model: LocalModel) -> tuple[list[Any], int]:
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_results_do_not_depend_on_what_has_room_where(folder: Path, plan: Any) -> None:
     expected, cached = results(opened(folder, 1 << 30, None, plan=plan))
-    # all but nothing on the device; all but nothing anywhere; about one text in each
-    for kept_bytes, host_bytes in ((1, 1 << 30), (1, 1000), (1_500_000, 1_500_000)):
-        found, found_cached = results(opened(folder, kept_bytes, host_bytes, plan=plan))
-        assert found == expected
-        assert host_bytes < 1 << 30 or found_cached == cached, "what is on the host is found as on the device"
+    assert results(opened(folder, 1, 1 << 30, plan=plan)) == (expected, cached), "the host's is the device's"
+    for limits in ((1, 1000), (1_500_000, 1_500_000)):  # all but nothing is kept; about one text in either
+        found, found_cached = results(opened(folder, *limits, plan=plan))
+        # What is computed anew is computed in other passes, and rounds otherwise.
+        assert found == [each if isinstance(each, str) else pytest.approx(each, abs=1e-4) for each in expected]
+        assert found_cached <= cached
 
 
 def test_a_processor_has_one_memory(folder: Path, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_joined_texts_move_and_only_what_was_read_is_stored(folder: Path, tmp_pa
         texts = TEXTS[::order]
         return Request.user(f"{''.join(texts)}{question}", max_tokens=6, reused=tuple(texts))
 
-    plan = {"join": {"cacheblend": {"recompute_ratio": 0.15}}}
+    plan = {"join": {"blend": {"recompute_ratio": 0.15}}}
     requests = [asked("Who?", 1), asked("What?", -1), asked("Where?", 1)]
     expected = [opened(folder, 1 << 30, None, plan=plan).complete([request])[0].text for request in requests]
     model = opened(folder, 1, 1 << 30, plan=plan)
