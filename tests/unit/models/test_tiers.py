@@ -88,6 +88,19 @@ def test_what_is_brought_back_goes_on_by_itself() -> None:
     assert holds(kept.match(asked, 150)[0], asked)
 
 
+def test_what_the_device_has_is_not_looked_for_further() -> None:
+    kept, _ = tiers(MANY)
+    text = tokens_of(128)
+    kept.add(text, held(text))
+    kept.make_room()
+    found, length = kept.match(text, 128)
+    assert found is not None
+    child = found.fork(length)
+    del found
+    kept.add(text, child)
+    assert len(kept) == len(kept.host) == 1 and kept.match(text, 128)[0] is child
+
+
 def test_what_is_shared_is_copied_once() -> None:
     kept, _ = tiers()
     text = tokens_of(640)
@@ -118,6 +131,8 @@ def test_only_what_is_asked_for_comes_back() -> None:
     asked = np.concatenate([text[:64], tokens_of(64, seed=1)])
     found, length = kept.match(asked, len(asked))
     assert found is not None and length == 64 and bytes_held([found]) == one_bytes(64)
+    part = kept.match(text, 100)[0]
+    assert part is not None and not part.parts[0][0].read(0, 128)[0][:, 100:].any(), "a page is read as a whole"  # type: ignore[union-attr, operator]
     more, length = kept.match(text, 6400)
     assert holds(more, text) and holds(found, text[:64]) and length == 6400
     assert more is not None and more.parts[0][0] is found.parts[0][0], "one block serves both"
@@ -139,12 +154,19 @@ def test_a_sequence_that_goes_on_is_copied_as_it_was_kept() -> None:
     assert length == 200 and holds(found, text[:200]) and holds(sequence, other)
 
 
-def test_the_host_lets_go_of_what_was_used_longest_ago() -> None:
+def test_the_host_lets_go_of_what_was_used_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     kept, left = tiers(1, 2 * one_bytes())
+    follow = Block.follow
+
+    def watched(block: Block, *args: Any) -> None:
+        follow(block, *args)
+        assert kept.host.nbytes + block.nbytes <= kept.host.limit_bytes, "there is room before anything is copied"
+
     texts = [tokens_of(128, seed) for seed in range(3)]
     for text in texts[:2]:
         kept.add(text, held(text))
     assert kept.match(texts[0], 128)[1] == 128
+    monkeypatch.setattr(Block, "follow", watched)
     kept.add(texts[2], held(texts[2]))
     (gone,) = left
     assert np.array_equal(gone[0], texts[1]) and holds(gone[1], texts[1])
@@ -284,6 +306,8 @@ def test_compressed_blocks_move_as_they_are_stored(form: Any, ragged: bool) -> N
     assert longer is found.compressed and other is not longer
     assert same(longer, expected, 128) and not same(other, expected, 128)
     kept.add(text, compressed(longer, 192))
+    copy = kept.host.entries()[-1][2].compressed
+    assert copy is hosted[0] and copy.nbytes <= longer.nbytes
     kept.add(tokens_of(200, seed=1), compressed(other, 128))
     del found, early, longer, other
     continued, otherwise = kept.match(text, 200)[0], kept.match(tokens_of(200, seed=1), 200)[0]
