@@ -166,8 +166,9 @@ def test_the_host_lets_go_of_what_was_used_longest_ago(monkeypatch: pytest.Monke
     for text in texts[:2]:
         kept.add(text, held(text))
     assert kept.match(texts[0], 128)[1] == 128
-    monkeypatch.setattr(Block, "follow", watched)
-    kept.add(texts[2], held(texts[2]))
+    with monkeypatch.context() as patch:
+        patch.setattr(Block, "follow", watched)
+        kept.add(texts[2], held(texts[2]))
     (gone,) = left
     assert np.array_equal(gone[0], texts[1]) and holds(gone[1], texts[1])
     assert [kept.match(text, 128)[1] for text in texts] == [128, 0, 128]
