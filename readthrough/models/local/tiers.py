@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 
 from readthrough.models.local.cache import AnyBlock, Sequence
-from readthrough.models.local.memory import is_out_of_memory
+from readthrough.models.local.memory import where_memory_suffices
 from readthrough.models.local.prefixes import PREFIX_TOKENS_MIN, KeptSequences, Leave
 from readthrough.models.local.prompts import Tokens
 
@@ -64,23 +64,21 @@ class Tiers(KeptSequences):
     def clear(self) -> None:
         """Drop everything. It leaves with the longest first: what they begin like has left with them."""
         for entry in sorted(self.entries() + self.host.entries(), key=lambda entry: -len(entry[1])):
-            self._give_up(*entry)
+            with where_memory_suffices():
+                self._give_up(*entry)
         super().clear()
         self.host.clear()
 
     def _to_host(self, number: int, tokens: Tokens, sequence: Sequence) -> None:
         """Move an entry to the host; where even the host has no memory for it, it is dropped."""
         needed = sum(block.nbytes for block in sequence.blocks() if self._copy_of(block) is None)
-        try:
+        with where_memory_suffices():
             if needed > self.host.limit_bytes:
                 self._give_up(number, tokens, sequence)
                 return
             self.host.shrink(self.host.limit_bytes - needed)
             hosted = sequence.moved(len(tokens), lambda block, count: self._copy(block, count, HOST))
             self.host.put(number, tokens, hosted)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
 
     def _copy(self, block: AnyBlock, tokens: int, device: torch.device) -> AnyBlock:
         """The copy of a block on the other device, with `tokens` of its tokens at least."""

@@ -283,7 +283,7 @@ def _copied(x: torch.Tensor, tokens: int, device: torch.device) -> torch.Tensor:
     copy = torch.empty(x.shape[0], pages, x.shape[2], dtype=x.dtype, device=device)
     copy[:, tokens:] = 0
     for target, source in zip(copy, x, strict=True):  # each in one run: for others a GPU takes more of its own memory
-        target[:tokens] = source[:tokens]
+        target[:tokens].copy_(source[:tokens])
     return copy
 
 
