@@ -64,7 +64,7 @@ def results(model: LocalModel) -> tuple[list[Any], int]:
         replies = [model.complete([about(text, question, max_tokens=6)])[0] for text in TEXTS]
         both = model.likelihood([about(text, question) for text in TEXTS], ["Ann", "north"])
         said += [reply.text for reply in replies] + [each.logprob for each in both]
-        cached += sum(each.usage.cached_tokens for each in (*replies, *both))
+        cached += sum(usage.cached_tokens for usage in [each.usage for each in replies] + [each.usage for each in both])
     return said, cached
 
 
@@ -108,7 +108,8 @@ def test_memory_that_does_not_suffice_moves_kept_kv_to_the_host(folder: Path, mo
     model = opened(folder, 1 << 30, 1 << 30)
     asked = [about(text, "Who?", max_tokens=4) for text in TEXTS]
     expected = [model.complete([request])[0].text for request in asked]
-    forward, failed = model._loaded.model.forward, []
+    forward = model._loaded.model.forward
+    failed: list[int] = []
 
     def fail_once(*args: Any, **kw: Any) -> Any:
         if not failed:
@@ -132,7 +133,8 @@ def test_no_memory_to_bring_it_back(folder: Path, monkeypatch: pytest.MonkeyPatc
     expected = model.complete([request])[0].text
     model._engine.kept.make_room()
     model.complete([about(TEXTS[1], "Who?", max_tokens=4)])
-    kept, failed = tiers_of(model), []
+    kept = tiers_of(model)
+    failed: list[int] = []
     bring = kept.bring
 
     def fail(*args: Any) -> Any:

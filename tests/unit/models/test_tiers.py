@@ -132,7 +132,8 @@ def test_only_what_is_asked_for_comes_back() -> None:
     found, length = kept.match(asked, len(asked))
     assert found is not None and length == 64 and bytes_held([found]) == one_bytes(64)
     part = kept.match(text, 100)[0]
-    assert part is not None and not part.parts[0][0].read(0, 128)[0][:, 100:].any(), "a page is read as a whole"  # type: ignore[union-attr, operator]
+    assert part is not None and isinstance(part.parts[0][0], Block)
+    assert not part.parts[0][0].read(0, 128)[0][:, 100:].any(), "a page is read as a whole"
     more, length = kept.match(text, 6400)
     assert holds(more, text) and holds(found, text[:64]) and length == 6400
     assert more is not None and more.parts[0][0] is found.parts[0][0], "one block serves both"
@@ -308,7 +309,7 @@ def test_compressed_blocks_move_as_they_are_stored(form: Any, ragged: bool) -> N
     assert same(longer, expected, 128) and not same(other, expected, 128)
     kept.add(text, compressed(longer, 192))
     copy = kept.host.entries()[-1][2].compressed
-    assert copy is hosted[0] and copy.nbytes <= longer.nbytes
+    assert copy is not None and copy is hosted[0] and copy.nbytes <= longer.nbytes
     kept.add(tokens_of(200, seed=1), compressed(other, 128))
     del found, early, longer, other
     continued, otherwise = kept.match(text, 200)[0], kept.match(tokens_of(200, seed=1), 200)[0]
