@@ -32,7 +32,7 @@ from readthrough.models.local.text import ReplyText
 from readthrough.models.weights import resolve
 from readthrough.types import Event, Usage
 
-_COUNTS = ("window_tokens", "forward_tokens", "kept_bytes", "readings_bytes")
+_COUNTS = ("window_tokens", "forward_tokens", "kept_bytes", "kept_host_bytes", "readings_bytes")
 _RUNNING = ("running_replies", "running_bytes", "draft_tokens")
 
 
@@ -76,8 +76,10 @@ class LocalModel(ModelBackend):
         forward_tokens: the most tokens in one pass; longer prompts take several passes.
         kept_bytes: how much KV of finished calls is kept, so that a text that is asked about again is not read
             again; 0 keeps none.
-        readings: a folder in which texts that are read are kept for other processes; None keeps none. On CUDA none
-            are kept either: computing KV takes about as long there as a disk does to give it back.
+        kept_host_bytes: with CUDA, how much of what `kept_bytes` has no room for is kept in the processor's memory,
+            and copied back when it is asked about again; 0 keeps none there.
+        readings: a folder in which texts that are read are kept for other processes; None keeps none. On CUDA a text
+            is stored when the memories have no room for it any more, or on `close`.
         readings_bytes: the most bytes that they take, and at most a tenth of what is free on the disk; 0 keeps none.
         running_replies: the most replies written side by side.
         running_bytes: the most KV that replies or scores computed side by side may need (one always runs).
@@ -93,6 +95,7 @@ class LocalModel(ModelBackend):
     window_tokens: int = 0
     forward_tokens: int = 2048
     kept_bytes: int = 1 << 30
+    kept_host_bytes: int = 4 << 30
     readings: str | Path | None = None
     readings_bytes: int = 10 << 30
     running_replies: int = 16
@@ -123,7 +126,9 @@ class LocalModel(ModelBackend):
         if self._plan.join is not None and not self._prompts.joins_pieces():
             raise ModelError(f"the tokenizer of {self.name} takes no pieces of texts", hint="use a plan without join")
         self._engine = Engine(loaded, self.forward_tokens, self.kept_bytes, self.on_event, self._plan)
-        if self.readings is not None and self.readings_bytes and loaded.device.type != "cuda":
+        if loaded.device.type == "cuda":
+            self._engine.keep_on_host(self.kept_host_bytes)
+        if self.readings is not None and self.readings_bytes:
             self._engine.keep_on_disk(Path(self.readings).expanduser(), self.readings_bytes)
         limits = Limits(self.running_replies, self.running_bytes, draft_rows(self.weights), self.draft_tokens)
         self._writer = Writer(self._engine, limits)
@@ -255,8 +260,8 @@ class LocalModel(ModelBackend):
             return score_tokens(self._engine, prompts, first, self.running_bytes)
 
     def close(self) -> None:
-        """Drop the KV that is kept in memory. The backend can still be used."""
-        with self._lock:
+        """Drop the KV that is kept in memory; see `readings`. The backend can still be used."""
+        with self._lock, torch.inference_mode():
             self._engine.kept.clear()
 
     def _check_settings(self) -> None:

@@ -16,19 +16,20 @@ from readthrough.compression.plan import Plan
 from readthrough.compression.positions.dual_chunk import DualChunk
 from readthrough.errors import ModelError
 from readthrough.models.deadline import seconds_left
-from readthrough.models.local.attention import Batch, Watch
+from readthrough.models.local.attention import Batch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.compressing import Compressor
 from readthrough.models.local.cuts import Cuts
 from readthrough.models.local.dual_chunk import DualChunks
-from readthrough.models.local.jobs import Job, ignore_logits
-from readthrough.models.local.joining import Joiner, read_apart
+from readthrough.models.local.jobs import Job, ignore_logits, query_watch
+from readthrough.models.local.joining import Joiner, is_joined, read_apart
 from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.memory import is_out_of_memory, out_of_memory
 from readthrough.models.local.plans import head_width
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
 from readthrough.models.local.readings import TOKENS_MIN, Readings
+from readthrough.models.local.tiers import HOST, Tiers
 from readthrough.models.local.turning import check_turning
 from readthrough.types import Event
 
@@ -110,6 +111,19 @@ class Engine:
         """Whether a reply's KV is what a prompt's pass would have computed: only then is it kept for later calls."""
         return self.loaded.form.kind == "full" and self.plan.decode is None and self.plan.moment != "prompt"
 
+    def keep_on_host(self, limit_bytes: int) -> None:
+        """Move kept KV that there is no room for to the host's memory, with at most `limit_bytes` there: see `Tiers`.
+
+        Computing it takes about as long as a disk does to write it. So no call waits for that: what is read is stored
+        when it leaves the host's memory, or when all that is kept is dropped.
+        """
+        self.kept = Tiers(self.kept.limit_bytes, limit_bytes, self.device, self._store_left)
+
+    def _store_left(self, number: int, tokens: Tokens, sequence: Sequence) -> None:
+        if self.readings is not None and not is_joined(tokens):
+            with self._disk():
+                self.readings.add(tokens, sequence, STORED_TOKENS_MIN)
+
     def keep_on_disk(self, root: Path, limit_bytes: int) -> None:
         """Keep texts that are read below the folder `root` too, with at most `limit_bytes`: see `Readings`."""
         # Only with a plan does KV depend on where prompts are cut: see `Cuts`.
@@ -117,9 +131,9 @@ class Engine:
         read_by = replace(self.plan, join=None)
         plan = read_by.name if read_by == DENSE_PLAN else f"{read_by.name} in pieces of {self.cuts.piece_tokens}"
         weights = (self.loaded.fingerprint, str(self.model.dtype), self.loaded.form.kind)
-        made_by = "\n".join([*weights, self.device.type, plan, torch.__version__])
+        made_by = "\n".join([*weights, self.loaded.device_name, plan, torch.__version__])
         with self._disk():
-            self.readings = Readings(root, made_by, limit_bytes, self.device)
+            self.readings = Readings(root, made_by, limit_bytes, HOST if self.device.type == "cuda" else self.device)
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -142,19 +156,33 @@ class Engine:
         for job in jobs:
             self.kept.add(job.key, job.sequence)
             least = TOKENS_MIN if job.recurs else STORED_TOKENS_MIN
-            if self.readings is not None and not job.spans and len(job.tokens) - job.cached_tokens >= least:
+            later = isinstance(self.kept, Tiers) or job.spans
+            if self.readings is not None and not later and len(job.tokens) - job.cached_tokens >= least:
                 with self._disk():
                     self.readings.add(job.tokens, job.sequence)
 
     def _find_kept(self, jobs: Seq[Job]) -> None:
         for job in jobs:
-            kept, length = self.kept.match(job.key, self._reusable(job))
-            if self.readings is not None and not job.spans:
-                with self._disk():
-                    reading, further = self.readings.match(job.tokens, self._reusable(job), length)
-                    kept, length = (reading, further) if reading else (kept, length)
+            kept, length = self._find(job)
             length = self.cuts.settled(length)
             job.sequence = (kept or job.sequence).fork(length, reserve_tokens=len(job.tokens) - length)
+
+    def _find(self, job: Job) -> tuple[Sequence | None, int]:
+        """What is known of a job's beginning; nothing where there is no memory to bring it to the device."""
+        while True:
+            try:
+                kept, length = self.kept.match(job.key, self._reusable(job))
+                if self.readings is not None and not job.spans:
+                    with self._disk():
+                        reading, further = self.readings.match(job.tokens, self._reusable(job), length)
+                        if reading is not None:
+                            kept, length = self.kept.bring(reading, further), further
+                return kept, length
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            if not self.kept.make_room():
+                return None, 0
 
     def _join(self, jobs: Seq[Job]) -> None:
         """Begin each job with the texts in it, joined; texts that are not known are read first, each once."""
@@ -244,18 +272,12 @@ class Engine:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if not self.make_room():
+                if not self.kept.make_room():
                     if computed <= PASS_TOKENS_MIN:
                         raise out_of_memory(f"{sum(len(job.tokens) for job in pending)} tokens of prompts") from error
                     self._pass_tokens = computed // 2
                 note = f"out of memory: passes of at most {self._pass_tokens} tokens from now on"
                 self.on_event(Event("warning", 0, note=note))
-
-    def make_room(self) -> bool:
-        """Let go of the KV that is kept for later calls; whether there was any."""
-        held = len(self.kept) > 0
-        self.kept.clear()
-        return held
 
     def _choose(self, pending: Seq[Job]) -> list[tuple[Job, int]]:
         """The jobs of the next pass with how many tokens of each."""
@@ -279,7 +301,7 @@ class Engine:
         laid = ((sequence, len(tokens)) for sequence, tokens in pieces)
         batch = Batch.pack(laid, self.plan.select, chunks=self.chunks)
         if self.plan.keep is not None and (count := self.plan.keep.query_tokens):
-            batch.watch = _query_watch([job for job, _ in chosen], batch, count)
+            batch.watch = query_watch([job for job, _ in chosen], batch, count)
         starts = [segment.start + quiet for segment, quiet in zip(batch.segments, silent, strict=True)]
         rows = np.concatenate(
             [np.arange(start, segment.end) for start, segment in zip(starts, batch.segments, strict=True)]
@@ -374,13 +396,3 @@ def _charged(job: Job, texts: Seq[Job], places: np.ndarray) -> int:
         computed[known:prefix] = True
         computed[start + max(0, known - prefix) : end] = True
     return int(computed.sum())
-
-
-def _query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
-    """Keeps the latest queries of every job."""
-
-    def watch(layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
-        for job, segment in zip(jobs, batch.segments, strict=True):
-            job.watch(layer, q[:, segment.rows], count)
-
-    return watch

@@ -117,7 +117,7 @@ class Writer:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            if self.engine.make_room():
+            if self.engine.kept.make_room():
                 self._step(running)
             elif len(running) > 1:
                 self._step(running[: len(running) // 2])

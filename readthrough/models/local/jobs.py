@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
 import torch
 
+from readthrough.models.local.attention import Batch, Watch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.joining import keyed
 from readthrough.models.local.prompts import Spans, Tokens
@@ -57,6 +59,16 @@ class Job:
         before = self.queries.get(layer)
         latest = queries if before is None else torch.cat([before, queries[:, -count:]], 1)
         self.queries[layer] = latest[:, -count:].clone()
+
+
+def query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
+    """Keeps the latest queries of every job."""
+
+    def watch(layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
+        for job, segment in zip(jobs, batch.segments, strict=True):
+            job.watch(layer, q[:, segment.rows], count)
+
+    return watch
 
 
 def ignore_logits(offset: int, logits: torch.Tensor) -> None:

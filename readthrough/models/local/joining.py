@@ -34,6 +34,11 @@ def keyed(tokens: Tokens, spans: Spans) -> Tokens:
     return tokens + (salt << _TOKEN_BITS)
 
 
+def is_joined(key: Tokens) -> bool:
+    """Whether a key is that of a prompt which begins with joined texts."""
+    return bool(key[0] >> _TOKEN_BITS)
+
+
 def read_apart(tokens: Tokens, spans: Spans) -> list[Tokens]:
     """What is read for each text: it, behind what comes before the first."""
     return [np.concatenate([tokens[: spans[0][0]], tokens[start:end]]) for start, end in spans]

@@ -48,6 +48,11 @@ class Loaded:
     plan: Plan = DENSE_PLAN
 
     @property
+    def device_name(self) -> str:
+        """The kind of device; of a GPU which one: others round differently."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    @property
     def layers(self) -> int:
         """How many layers attend."""
         return int(self.model.config.get_text_config().num_hidden_layers)

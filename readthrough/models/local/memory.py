@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from readthrough.errors import ModelError
@@ -10,6 +13,16 @@ from readthrough.errors import ModelError
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error of torch says that there is no memory left, on a GPU or for a processor."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+@contextmanager
+def where_memory_suffices() -> Iterator[None]:
+    """What is inside ends where there is no memory left for it, without an error."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
 
 
 def out_of_memory(what: str) -> ModelError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,11 +17,21 @@ PREFIX_TOKENS_MIN = 32
 """A shorter common prefix is not worth its bookkeeping."""
 
 
-class KeptSequences:
-    """Sequences of earlier calls, the least recently used ones dropped beyond a number of bytes."""
+Leave = Callable[[int, Tokens, Sequence], None]
+"""Gets the number, the tokens and the KV of an entry that there is no room for."""
 
-    def __init__(self, limit_bytes: int) -> None:
+
+class KeptSequences:
+    """Sequences of earlier calls, the least recently used ones dropped beyond a number of bytes.
+
+    Args:
+        limit_bytes: the most that they take together; 0 keeps none.
+        leave: is told of what goes because there is no room.
+    """
+
+    def __init__(self, limit_bytes: int, leave: Leave | None = None) -> None:
         self.limit_bytes = limit_bytes
+        self._leave = leave
         self._entries: OrderedDict[int, tuple[Tokens, Sequence]] = OrderedDict()
         self._next = 0
 
@@ -47,17 +58,39 @@ class KeptSequences:
 
     def add(self, tokens: Tokens, sequence: Sequence) -> int:
         """Keep a sequence; entries that it only continues are replaced by it. Returns the number of its entry."""
-        tokens = tokens[: sequence.length]
         number, self._next = self._next, self._next + 1
+        self.put(number, tokens[: sequence.length], sequence)
+        return number
+
+    def put(self, number: int, tokens: Tokens, sequence: Sequence) -> None:
+        """As `add`, for an entry that has its number already."""
         if len(tokens) < PREFIX_TOKENS_MIN or not self.limit_bytes:
-            return number
+            return
         for key, (kept, _) in list(self._entries.items()):
             if sequence.floor <= len(kept) <= len(tokens) and np.array_equal(kept, tokens[: len(kept)]):
                 del self._entries[key]
         self._entries[number] = (tokens, sequence)
-        while self._entries and self.nbytes > self.limit_bytes:
-            self._entries.popitem(last=False)
-        return number
+        self.shrink(self.limit_bytes)
+
+    def shrink(self, limit_bytes: int) -> None:
+        """Let go of what was used longest ago until all take at most so many bytes."""
+        while self._entries and self.nbytes > limit_bytes:
+            self._let_go()
+
+    def make_room(self) -> bool:
+        """Let go of everything; whether there was anything."""
+        held = len(self._entries) > 0
+        while self._entries:
+            self._let_go()
+        return held
+
+    def bring(self, sequence: Sequence, length: int) -> Sequence:
+        """The first `length` tokens of a sequence, where they are used."""
+        return sequence
+
+    def entries(self) -> list[tuple[int, Tokens, Sequence]]:
+        """The number, the tokens and the KV of each entry, least recently used first."""
+        return [(number, *entry) for number, entry in self._entries.items()]
 
     def drop(self, number: int) -> None:
         """Forget an entry, if it is still there."""
@@ -66,6 +99,11 @@ class KeptSequences:
     def clear(self) -> None:
         """Drop everything."""
         self._entries.clear()
+
+    def _let_go(self) -> None:
+        number, (tokens, sequence) = self._entries.popitem(last=False)
+        if self._leave is not None:
+            self._leave(number, tokens, sequence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,11 +94,11 @@ class Readings:
                 return Sequence([(block, block.length)]), length
         return None, 0
 
-    def add(self, tokens: Tokens, sequence: Sequence) -> bool:
+    def add(self, tokens: Tokens, sequence: Sequence, least_tokens: int = TOKENS_MIN) -> bool:
         """Store the KV of `tokens`, which `sequence` begins with; whether it is stored now.
 
-        It is not where there is a reading of most of it already, or no room beside what was used lately; what is
-        compressed never is.
+        It is not where all but `least_tokens` of it are stored already, or where there is no room beside what was used
+        lately; what is compressed never is.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full; nothing is left behind.
@@ -108,7 +108,7 @@ class Readings:
         self._look()
         held = self._longest(tokens)
         known = 0 if held is None else common_length(self._tokens[held], tokens)
-        if len(tokens) - known < TOKENS_MIN:
+        if len(tokens) - known < least_tokens:
             return False
         header, nbytes = _header(tokens, sequence)
         room = self.limit_bytes - nbytes

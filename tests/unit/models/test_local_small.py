@@ -11,6 +11,7 @@ import pytest
 
 from readthrough.models.base import Request
 from readthrough.models.local.backend import LocalModel
+from readthrough.models.local.prefixes import KeptSequences
 
 PASSAGES = [
     "The keeper of the Anholt light was called Maren. She came to the island in 1871 and stayed for forty years.",
@@ -91,6 +92,24 @@ def test_a_reading_on_disk_is_what_was_in_memory(small_model: LocalModel, tmp_pa
     assert from_disk.logprob == from_memory.logprob
     assert from_disk.usage.cached_tokens == from_memory.usage.cached_tokens == cold.usage.prompt_tokens - 1
     assert again.text == cold.text
+
+
+def test_what_came_back_from_the_host_is_what_was_on_the_device(
+    small_model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = small_model._engine
+    requests = [Request.user(f"{' '.join(PASSAGES) * 3}\n\n{question}") for question in (QUESTION, "Who met?")]
+
+    def asked() -> list[tuple[float, int]]:
+        found = [small_model.likelihood([request], ["Maren"])[0] for request in requests]
+        return [(each.logprob, each.usage.cached_tokens) for each in found]
+
+    on_device = asked()
+    small_model.close()
+    monkeypatch.setattr(engine, "kept", KeptSequences(1))
+    engine.keep_on_host(1 << 30)
+    assert asked() == on_device and on_device[1][1] > 200
+    assert len(engine.kept) == 0 and engine.kept.entries() == []
 
 
 def test_a_schema_with_real_tokens(small_model: LocalModel) -> None:

@@ -52,6 +52,11 @@ class _Heads:
     def beginning(self, count: int) -> _Heads:
         return _Heads(self.keys.beginning(count), self.values.beginning(count), self.positions.beginning(count))
 
+    def follow(self, other: _Heads, count: int, device: torch.device) -> None:
+        self.keys.follow(other.keys, count, device)
+        self.values.follow(other.values, count, device)
+        self.positions.follow(other.positions, count, device)
+
 
 class CompressedBlock:
     """The first tokens of a sequence, compressed a piece at a time.
@@ -105,13 +110,30 @@ class CompressedBlock:
         if tokens == self.length:
             self._append(end, pieces)
             return self
-        copy = CompressedBlock(self.heads, ragged=self.ragged, store=self.store, whole=self.whole)
+        copy = self.empty()
         if tokens:
             copy._marks = [mark for mark in self._marks if mark[0] <= tokens]
             for layer, counts in zip(self._layers, copy._marks[-1][1], strict=True):
                 copy._layers.append([heads.beginning(count) for heads, count in zip(layer, counts, strict=True)])
         copy._append(end, pieces)
         return copy
+
+    def empty(self) -> CompressedBlock:
+        """A block for a copy of this one."""
+        return CompressedBlock(self.heads, ragged=self.ragged, store=self.store, whole=self.whole)
+
+    def follow(self, other: CompressedBlock, tokens: int, device: torch.device) -> None:
+        """Become a copy of `other`, which it may be of its first pieces already, in the memory of `device`.
+
+        All of `other` is copied, not the first `tokens` tokens of the sequence alone: a copy that ends sooner could be
+        continued otherwise, and would be no copy any more.
+        """
+        for layer, heads in enumerate(other._layers):
+            if layer == len(self._layers):
+                self._layers.append([_Heads.empty(self.store, self.whole) for _ in heads])
+            for own, others, count in zip(self._layers[layer], heads, other._marks[-1][1][layer], strict=True):
+                own.follow(others, count, device)
+        self._marks = list(other._marks)
 
     def attend(self, layer: int, tokens: int, q: torch.Tensor, scale: float) -> Pair:
         """Attention of queries `[H, Tq, D]` behind all of it over what is kept of the first `tokens` tokens.

@@ -6,6 +6,7 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 
@@ -41,6 +42,10 @@ class Numbers(ABC):
     @abstractmethod
     def beginning(self, count: int) -> Numbers:
         """The first `count` tokens, to which others can be added."""
+
+    @abstractmethod
+    def follow(self, other: Self, count: int, device: torch.device) -> None:
+        """Take in what `other`, which begins alike, has up to `count` tokens, in the memory of `device`."""
 
 
 class Plain(Numbers):
@@ -79,6 +84,11 @@ class Plain(Numbers):
             found.append(x)
         return found
 
+    def follow(self, other: Self, count: int, device: torch.device) -> None:
+        """See `Numbers.follow`."""
+        if other._buffer is not None and self._count < count:
+            self.append(other._buffer[:, self._count : count].to(device))
+
 
 class Hosted(Plain):
     """Numbers as they were computed, in the processor's memory; they are copied to where they are read."""
@@ -96,6 +106,10 @@ class Hosted(Plain):
         """A copy; a view of the buffer where the processor computes."""
         for x in super().read(count):
             yield x.to(self._device)
+
+    def follow(self, other: Self, count: int, device: torch.device) -> None:
+        """The same buffer, which is on the host in any case; one of the two alone may be added to."""
+        self._buffer, self._count, self._device = other._buffer, count, other._device
 
 
 class Consecutive(Numbers):
@@ -125,6 +139,10 @@ class Consecutive(Numbers):
         found = Consecutive()
         found.append(self._like)
         return found
+
+    def follow(self, other: Self, count: int, device: torch.device) -> None:
+        """They are made there."""
+        self._like = other._like.to(device)
 
 
 class Mapped(Numbers):
@@ -160,6 +178,10 @@ class Mapped(Numbers):
                 found._runs.append(run[:, :taken])
             count -= taken
         return found
+
+    def follow(self, other: Self, count: int, device: torch.device) -> None:
+        """The same runs."""
+        self._runs, self._device = other.beginning(count)._runs, other._device
 
 
 def _mapped(x: torch.Tensor) -> torch.Tensor:
@@ -215,3 +237,10 @@ class Quantised(Numbers):
         found._codes, found._far = self._codes.beginning(count), self._far.beginning(groups)
         found._near = self._near.beginning(groups)
         return found
+
+    def follow(self, other: Self, count: int, device: torch.device) -> None:
+        """As they are packed."""
+        groups = count // self._scheme.group_tokens
+        self._codes.follow(other._codes, count, device)
+        self._far.follow(other._far, groups, device)
+        self._near.follow(other._near, groups, device)

@@ -83,6 +83,19 @@ class Block:
         """Attention of queries `[H, Tq, D]` behind the block over its first `tokens` tokens: output and log-sum-exp."""
         return attend(q, *self.read(layer, tokens), causal=False, scale=scale)
 
+    def empty(self) -> Block:
+        """A block for a copy of this one."""
+        return Block()
+
+    def follow(self, other: Block, tokens: int, device: torch.device) -> None:
+        """Become a copy of the first `tokens` tokens of `other`, in the memory of `device`.
+
+        It may be one of fewer tokens already: who reads those goes on doing so.
+        """
+        keys, values = ([_copied(x, tokens, device) for x in tensors] for tensors in (other.keys, other.values))
+        self.nbytes += sum(x.nbytes for x in (*keys, *values)) - sum(x.nbytes for x in (*self.keys, *self.values))
+        self.keys, self.values, self.length = keys, values, tokens
+
     def _buffer(self, like: torch.Tensor, needed_tokens: int) -> torch.Tensor:
         capacity = max(needed_tokens, self.reserve_tokens)
         capacity = -(-capacity // ROUND_TOKENS) * ROUND_TOKENS
@@ -96,7 +109,8 @@ class Block:
         return grown
 
 
-Part = tuple[Block | CompressedBlock, int]
+AnyBlock = Block | CompressedBlock
+Part = tuple[AnyBlock, int]
 
 
 class Sequence:
@@ -207,6 +221,12 @@ class Sequence:
         child._copy(self.tail, self.tail.length)
         return child
 
+    def moved(self, length: int, move: Callable[[AnyBlock, int], AnyBlock]) -> Sequence:
+        """The first `length` tokens, read from what `move` gives for a block and how many of its tokens are read."""
+        child = Sequence((move(block, tokens), tokens) for block, tokens in self._first(length))
+        child.floor, child.shift_tokens = self.floor, self.shift_tokens
+        return child
+
     def crop(self, length: int) -> None:
         """Forget the tokens from `length` on. What other sequences read stays with them.
 
@@ -236,7 +256,7 @@ class Sequence:
             return reads[0]
         return torch.cat([keys for keys, _ in reads], 1), torch.cat([values for _, values in reads], 1)
 
-    def blocks(self) -> list[Block | CompressedBlock]:
+    def blocks(self) -> list[AnyBlock]:
         """Every block that holds some of this sequence."""
         return [*(block for block, _ in self.parts), self.tail]
 
@@ -255,6 +275,16 @@ class Sequence:
                 found.append((block, take))
             length -= take
         return found
+
+
+def _copied(x: torch.Tensor, tokens: int, device: torch.device) -> torch.Tensor:
+    """The first `tokens` of `[H, n, D]` on another device, zeros up to a whole page behind them."""
+    pages = -(-tokens // ROUND_TOKENS) * ROUND_TOKENS
+    copy = torch.empty(x.shape[0], pages, x.shape[2], dtype=x.dtype, device=device)
+    copy[:, tokens:] = 0
+    for target, source in zip(copy, x, strict=True):  # each in one run: for others a GPU takes more of its own memory
+        target[:tokens].copy_(source[:tokens])
+    return copy
 
 
 def bytes_held(sequences: Iterable[Sequence]) -> int:
