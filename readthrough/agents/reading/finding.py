@@ -25,7 +25,7 @@ def find_chunks(shelf: Shelf, question: Question, index: str, most: int) -> list
     Where the question names a section's heading in quotes, only chunks of that section are found. With choices, each
     is looked for by itself, and they take turns: the chunks that speak for one option may be none of another's.
     """
-    within = _named_chunks(shelf, question.text)
+    within = named_chunks(shelf, question.text)
     depth = most if within is None else len(shelf.chunk_ids())
 
     def find(asked: Question) -> list[int]:
@@ -40,8 +40,8 @@ def find_chunks(shelf: Shelf, question: Question, index: str, most: int) -> list
     return take_turns([find(Question(f"{question.text} {choice}")) for choice in question.choices], most)
 
 
-def _named_chunks(shelf: Shelf, question: str) -> set[int] | None:
-    """The chunks of the sections that the question names in quotes, None where it names none."""
+def named_chunks(shelf: Shelf, question: str) -> set[int] | None:
+    """The ids of the chunks of the sections that the question names in quotes, None where it names none."""
     if len(shelf.documents) > _MANY_DOCUMENTS:
         return None
     named: set[int] = set()

@@ -18,12 +18,20 @@ _VERBATIM = re.compile(
 _EXPLANATION = re.compile(
     r"\b(why|explain|describe|discuss|compare|contrast|summari[sz]e|summary|outline|elaborate|plot"
     r"|how (?:do|does|did|is|are|was|were|has|have|had|can|could|would|should|will|might)\b"
+    r"|(?:debate|discussion|questioning|arguments?|opinions?|views?|concerns?) (?:about|on|of|over|for|against)\b"
+    r"|(?:think|thought|say|said|comment(?:ed)?|argue|suggest|propose) (?:about|on|of)\b|rationale|significance"
     r"|in (?:about )?\d+ (?:to \d+ )?words)",
     re.IGNORECASE,
 )
 _SUMMARY = re.compile(
     r"^\W*(?:please\W+|(?:can|could|would|will) you (?:please )?)?(?:summari[sz]e\b|sum up\b|tl;?dr\b"
     r"|(?:give|write|make|provide|produce)\b.{0,40}\b(?:summary|overview|synopsis|abstract|outline)\b)",
+    re.IGNORECASE,
+)
+_RETELLING = re.compile(
+    r"\b(?:what(?:['’]s| is| was)|describe|retell|explain|outline) the (?:main |whole )?(?:plot|storyline|synopsis)\b"
+    r"|\bwhat happens in (?:the|this) (?:story|book|novel|tale|text)\b"
+    r"|\bwhat (?:is|was) (?:the|this) (?:story|book|novel|tale|text) about\b",
     re.IGNORECASE,
 )
 _LENGTH = re.compile(r"\b(\d{1,5})[ -]words?\b", re.IGNORECASE)
@@ -67,6 +75,11 @@ def wants_explanation(question: str) -> bool:
 def wants_summary(question: Question) -> bool:
     """Whether the question is an order to summarise the text, and not one to choose."""
     return question.choices is None and _SUMMARY.search(question.text) is not None
+
+
+def wants_retelling(question: str) -> bool:
+    """Whether the question asks for what happens in a whole text: its plot, or a summary."""
+    return _RETELLING.search(question) is not None or _SUMMARY.search(question) is not None
 
 
 def wanted_words(question: str) -> int | None:

@@ -24,6 +24,8 @@ from readthrough.agents.reading.passages import as_data, in_reading_order, unwra
 from readthrough.agents.reading.pointers import Sentence, point, sentences
 from readthrough.agents.reading.queries import wants_quote, without_instruction
 from readthrough.agents.reading.quoting import best_sentences
+from readthrough.agents.reading.retelling import retell, retelling_cost, whole
+from readthrough.agents.reading.summarizing import Note
 from readthrough.agents.runs.services import Services
 from readthrough.config import Spec
 from readthrough.errors import PromptTooLongError
@@ -65,6 +67,8 @@ class Retrieve(Workflow):
     Attributes:
         index: the index to search, by its name in the catalogue.
         k: how many chunks the index is asked for.
+        whole_tokens: a question for a plot or a summary has the section that it names, or all texts, retold part by
+            part, where these have no more tokens; 0 for never.
         passage_tokens: the most tokens of passages that the model reads at once.
         choice_tokens: the same for a multiple-choice question, where each option has passages of its own.
         code_tokens: the same where most of what is found is source code.
@@ -86,6 +90,7 @@ class Retrieve(Workflow):
 
     index: str = "hybrid"
     k: int = 40
+    whole_tokens: int = 10_000
     passage_tokens: int = 700
     choice_tokens: int = 1400
     code_tokens: int = 2000
@@ -105,29 +110,36 @@ class Retrieve(Workflow):
     def __post_init__(self) -> None:
         if not 0 <= self.sameness <= 1:
             raise ValueError(f"sameness must be from 0 to 1, got {self.sameness}")
-        for name in ("parts", "definition_tokens"):
+        for name in ("parts", "definition_tokens", "whole_tokens"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.rerank is not None:
             self._reranker()
 
     def sources(self) -> tuple[str, ...]:
-        """This module, that of the sub-questions, and that of answers about source code."""
-        return (*super().sources(), find_for_parts.__module__, about_code.__module__)
+        """This module, and those of sub-questions, answers about source code, and plots."""
+        return (
+            *super().sources(),
+            find_for_parts.__module__,
+            about_code.__module__,
+            retell.__module__,
+            Note.__module__,
+        )
 
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
-        """Nodes: find, read (look and decide), weigh (deeper, once), answer or quote or abstain."""
+        """Nodes: find, read (look and decide), weigh (deeper, once), answer or quote or abstain; or retell."""
         from langgraph.graph import END, START, StateGraph
 
         graph = StateGraph(State, context_schema=Services)
         nodes = {"find": self._find, "read": self._read, "weigh": self._weigh}
-        add_nodes(graph, {**nodes, "answer": self._answer, "quote": self._quote, "abstain": self._abstain})
+        last = {"answer": self._answer, "quote": self._quote, "abstain": self._abstain, "retell": self._retell}
+        add_nodes(graph, {**nodes, **last})
         graph.add_edge(START, "find")
-        graph.add_conditional_edges("find", self._after_find, ["read", "weigh"])
+        graph.add_conditional_edges("find", self._after_find, ["read", "weigh", "retell"])
         graph.add_conditional_edges("read", self._after_read, ["weigh", "answer", "abstain"])
         graph.add_conditional_edges("weigh", self._after_weigh, ["read", "quote"])
-        for last in ("answer", "quote", "abstain"):
-            graph.add_edge(last, END)
+        for name in last:
+            graph.add_edge(name, END)
         return graph.compile()
 
     def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
@@ -164,6 +176,8 @@ class Retrieve(Workflow):
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """What finding takes, a look, and an answer; for a question that wants a quote, every candidate once."""
+        if told := whole(services, question, self.whole_tokens):
+            return retelling_cost(services, question, told)
         return self._finding(question, services) + self._answering(question, services)
 
     def _answering(self, question: Question, services: Services) -> Cost:
@@ -186,6 +200,8 @@ class Retrieve(Workflow):
     def _find(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
         question = Question.of(state)
+        if told := whole(services, question, self.whole_tokens):
+            return {"candidates": [], "weighed": {}, "passages": told}
         if self.parts and question.choices is None:
             found = find_for_parts(services, question, self.index, self.k, self.parts)
         else:
@@ -198,6 +214,8 @@ class Retrieve(Workflow):
         return {"candidates": found, "weighed": {}}
 
     def _after_find(self, state: State, runtime: Runtime[Services]) -> str:
+        if state.get("passages"):
+            return "retell"
         return "weigh" if self._quotes(state, runtime.context) else "read"
 
     def _quotes(self, state: Mapping[str, Any], services: Services) -> bool:
@@ -259,6 +277,12 @@ class Retrieve(Workflow):
         text = "\n".join(unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans)
         reply = Reply(text, confidence) if best else Reply.refused()
         return {"reply": reply.keep(services), "spans": spans, "passages": ranked}
+
+    def _retell(self, state: State, runtime: Runtime[Services]) -> State:
+        """Retell a whole section, part by part."""
+        services = runtime.context
+        reply, pointers = retell(services, Question.of(state), state["passages"])
+        return {"reply": reply.keep(services), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
 
     def _abstain(self, state: State, runtime: Runtime[Services]) -> State:
         return {"reply": Reply.refused(state["stated"]).keep(runtime.context), "spans": []}
