@@ -23,8 +23,10 @@ setup: $(VENV)/.stamp-all
 demo: $(VENV)/.stamp-demo
 	@$(RUN) $(PY) examples/demo.py $(if $(BOOK),--book "$(BOOK)") $(if $(QUESTION),--question "$(QUESTION)")
 
+# Two processes with a thread each; every one loads the small model once. PYTEST="tests/unit -k name" takes their place.
+PYTEST ?= --numprocesses 2 --dist loadfile
 test: $(VENV)/.stamp-test
-	@$(RUN) $(PY) -m pytest $(PYTEST)
+	@$(RUN) OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST)
 
 check: $(VENV)/.stamp-test
 	$(PY) -m ruff check .
