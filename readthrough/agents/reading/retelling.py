@@ -54,7 +54,7 @@ def retell(
     texts = [services.chunks(part) for part in parts]
     requests = [
         Request.user(
-            WINDOW.format(text=section_text(text), words=words, how=how(SUMMARIZE)), max_tokens=2 * most_tokens(words)
+            WINDOW.format(text=section_text(text), words=words, how=how(SUMMARIZE)), max_tokens=most_tokens(words)
         )
         for text in texts
     ]
