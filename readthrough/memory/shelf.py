@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -68,6 +68,7 @@ class Shelf:
         self._lock = threading.Lock()
         self._indexes: dict[str, Index] = {}
         self._code: CodeGraph | None = None
+        self._tokens: dict[str, Mapping[int, int]] = {}
         self._document = lru_cache(maxsize=CACHED_DOCUMENTS)(self._read_document)
         self._passing = lru_cache(maxsize=CACHED_FILTERS)(self._find_passing)
         connection = library.connection()
@@ -206,8 +207,13 @@ class Shelf:
         """The `k` of `chunk_ids` (ascending) nearest to a unit `vector` `[dimensions]` by cosine, best first."""
         return self._library.vectors.nearest(vector, k, chunk_ids)
 
-    def count_tokens(self, model: ModelBackend) -> dict[int, int]:
+    def count_tokens(self, model: ModelBackend) -> Mapping[int, int]:
         """How many tokens each chunk has for `model`, in reading order; counted once a tokenizer and kept."""
+        if model.tokenizer_id not in self._tokens:
+            self._tokens[model.tokenizer_id] = self._count_tokens(model)
+        return self._tokens[model.tokenizer_id]
+
+    def _count_tokens(self, model: ModelBackend) -> dict[int, int]:
         connection = self._library.connection()
         select = (
             "SELECT chunk, tokens FROM chunk_tokens WHERE tokenizer = ? AND chunk IN (SELECT value FROM json_each(?))"
