@@ -23,7 +23,7 @@ class Place:
 
     Attributes:
         document: its id.
-        path: the file, below the folder that all files share.
+        path: the file, as quotes name it.
         line: the line (from 1) of the definition's name.
         name: its name behind those of the definitions around it: `Session.send`.
         uses: names that the passage uses, as they stand there (`self.lamp.light`), the most telling first.
@@ -61,8 +61,7 @@ def places(graph: CodeGraph, chunks: Iterable[Chunk], known: str = "", uses: int
             start, end = max(made.start, chunk.start), min(made.end, chunk.end)
             used = _used(graph, file, chunk.text[start - chunk.start : end - chunk.start], told | {made.name})
             name = ".".join(made.path)
-            path = graph.shown_path(file)
-            yield Place(chunk.document, path, made.line, name, tuple(used[:uses]))
+            yield Place(chunk.document, graph.files[file].path, made.line, name, tuple(used[:uses]))
 
 
 def _tests_last(graph: CodeGraph, chunks: Iterable[Chunk], question: str) -> list[Chunk]:

@@ -44,7 +44,7 @@ def found(shelf: Shelf, known: str = "", uses: int = 3) -> list[Place]:
 
 
 def test_the_innermost_definitions_with_the_lines_of_their_names(shelf: Shelf) -> None:
-    told = [(place.path, place.line, place.name) for place in found(shelf)]
+    told = [(Path(place.path).name, place.line, place.name) for place in found(shelf)]
     assert ("tower.py", 12, "Tower.height") in told, "the line of the name, not of what is around it"
     assert ("light.py", 2, "Light.flash_towards") in told
     assert len(told) == len(set(told))
