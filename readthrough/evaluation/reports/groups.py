@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,14 @@ SAME_LENGTH = 1.05
 
 DRAWS = 2000
 """Of a bootstrap: enough for the two digits that a report shows."""
+
+GROUP = 2
+"""A tag is worth a table where its values have so many questions each, in the mean."""
+
+MOST_CHARACTERS = 40
+"""A longer value of a tag is a text and no class."""
+
+_FOLDERS = re.compile(r"\bpath=[^,()]*[/\\](?=[^/\\,()])")
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -69,8 +78,11 @@ def sections(results: Sequence[Result]) -> list[Section]:
     """All results, then those of each task where there are several tasks."""
     tasks = grouped(results, family)
     names = short_names(results)
-    whole = section("All tasks" if len(tasks) != 1 else next(iter(tasks)), results, names)
-    return [whole, *(section(task, those, names) for task, those in tasks.items() if len(tasks) > 1)]
+    titles = {task: _FOLDERS.sub("path=", task) for task in tasks}
+    if len(set(titles.values())) < len(tasks):
+        titles = {task: task for task in tasks}
+    whole = section("All tasks" if len(tasks) != 1 else next(iter(titles.values())), results, names)
+    return [whole, *(section(titles[task], those, names) for task, those in tasks.items() if len(tasks) > 1)]
 
 
 def family(result: Result) -> str:
@@ -146,6 +158,17 @@ def tags(results: Sequence[Result]) -> list[Tag]:
     """All tags, by their names."""
     names = {name for result in results for name, value in result.tags.items() if value is not None}
     return [tag(results, name) for name in sorted(names)]
+
+
+def classes(results: Sequence[Result]) -> list[Tag]:
+    """The tags that put questions into classes: with a few short values, and several questions for each."""
+    found = []
+    for each in tags(results):
+        questions = {result.content for result in results if result.tags.get(each.name) is not None}
+        short = all(len(column.name) <= MOST_CHARACTERS for column in each.columns)
+        if short and len(each.columns) <= MOST_VALUES and len(questions) >= GROUP * len(each.columns):
+            found.append(each)
+    return found
 
 
 def _value(value: Any) -> float | str:

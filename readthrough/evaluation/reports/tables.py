@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ MOST_IN_ALL_PAIRS = 5
 
 MOST_SHOWN = 5
 """The most values of one line of the provenance."""
+
+_NUMBER = re.compile(r"\d[\d,]*")
 
 UNTOLD_TAGS = ("sample",)
 """Tags that only number the questions."""
@@ -94,11 +97,11 @@ def by_type(section: Section) -> Table:
 
 
 def by_tags(section: Section) -> list[Table]:
-    """The scores by each tag that has some values, and not too many."""
+    """The scores by each tag that puts the questions into classes."""
     return [
         _spread(f"By {text.words(tag.name)}", section, tag.columns, tag.column)
-        for tag in groups.tags(section.results)
-        if tag.name not in UNTOLD_TAGS and len(tag.columns) <= groups.MOST_VALUES
+        for tag in groups.classes(section.results)
+        if tag.name not in UNTOLD_TAGS
     ]
 
 
@@ -208,15 +211,17 @@ def confidences(section: Section) -> Table:
 
 
 def errors(section: Section) -> Table:
-    """What went wrong, and how often."""
-    counts = Counter(
-        (system, str(result.error.get("type", "")), text.cut(str(result.error.get("message", "")), 300))
-        for system, results in section.systems.items()
-        for result in results
-        if result.error is not None
-    )
-    rows = tuple((*map(Cell, what), _count(count)) for what, count in counts.items())
-    return Table("Errors", ("system", "error", "message", "questions"), rows)
+    """What went wrong, and how often; of messages that differ by their numbers only the first is shown."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    first: dict[tuple[str, str, str], str] = {}
+    for system, results in section.systems.items():
+        for error in (result.error for result in results if result.error is not None):
+            message = str(error.get("message", ""))
+            what = (system, str(error.get("type", "")), _NUMBER.sub("0", message))
+            counts[what] += 1
+            first.setdefault(what, text.cut(message, 300))
+    rows = tuple((*map(Cell, (*what[:2], first[what])), _count(count)) for what, count in counts.items())
+    return Table("Errors", ("system", "error", "message (of the first)", "questions"), rows)
 
 
 def provenance(results: Sequence[Result]) -> Table:

@@ -93,6 +93,34 @@ def test_by_tags_leaves_out_what_only_numbers_questions_and_what_has_many_values
     assert [table.heads for table in found] == [("system", "false (6)", "true (14)"), ("system", "de (10)", "en (10)")]
 
 
+def test_by_tags_leaves_out_what_tells_single_questions_apart() -> None:
+    long = "a sentence that is about this question and a few others"
+    tags = [
+        {"story": i // 2, "hops": 2 + i // 5, "single": i // 3 * 3 + i % 2, "note": long if i % 2 else "x"}
+        for i in range(10)
+    ]
+    results = [result(f"q{i}", tags=each) for i, each in enumerate(tags)]
+    assert [table.title for table in tables.by_tags(only(results))] == ["By hops", "By story"]
+    assert "By story" not in [table.title for table in tables.by_tags(only(results[::2]))], "one question each"
+
+
+def test_errors_that_differ_by_their_numbers_are_one() -> None:
+    found = [failed("a", message="a prompt of 12 tokens"), failed("b", message="a prompt of 1,345 tokens")]
+    table = tables.errors(
+        only([*found, failed("c", message="a prompt of no tokens"), failed("d", message="a prompt of 7 tokens")])
+    )
+    assert rows(table)[0][2:] == ["a prompt of 12 tokens", "3"]
+
+
+def test_titles_name_files_without_their_folders() -> None:
+    task = {"questions": {"path": "/home/ann/data/dev.jsonl"}}
+    (section,) = groups.sections([result("a", task=task)])
+    assert section.title == "questions(path=dev.jsonl)"
+    other = {"questions": {"path": "/home/bob/dev.jsonl"}}
+    titles = [section.title for section in groups.sections([result("a", task=task), result("b", task=other)])]
+    assert titles[1:] == ["questions(path=/home/ann/data/dev.jsonl)", "questions(path=/home/bob/dev.jsonl)"]
+
+
 def test_lengths_that_are_nearly_the_same_are_one() -> None:
     lengths = [8100, 8177, 8192, 32700, 32768, 131072]
     tag = groups.tag([result(str(i), tags={"length_tokens": i}) for i in lengths], "length_tokens")
