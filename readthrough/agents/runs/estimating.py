@@ -25,6 +25,8 @@ _WRITTEN_TOKENS = 24
 # So many runs say better than a calibration how long the next takes.
 _ENOUGH_RUNS = 3
 _PAST_RUNS = 40
+# `retrieve` expects 8 tokens a call where a short answer is asked for, 32 for an explanation, 90 for a plot.
+_ALIKE_RATIO = 2.0
 _LOOKED_AT = 500
 _TAKEN = ("calls", "prompt_tokens", "completion_tokens", "seconds", "cached_tokens")
 _WORDS = ("amber", "river", "seven", "window", "copper", "winter", "garden", "letter", "harbour", "silver", "candle")
@@ -87,8 +89,8 @@ def expected(workflow: Workflow, question: Question, services: Services) -> Cost
 def estimate(workflow: Workflow, question: Question, services: Services, rates: Rates | None = None) -> Cost:
     """The workflow's count, and its seconds on this machine; both set right by past runs.
 
-    The count is as many times larger as past runs of the workflow took more than was expected of them: from
-    `_ENOUGH_RUNS` runs on in full, so are the seconds then; the fewer, the less is made of them, and the seconds are
+    The count is as many times larger as past runs of the workflow, of which about as much was expected (a plot takes
+    other steps than a name), took more than that: from `_ENOUGH_RUNS` runs on in full, so are the seconds then; the fewer, the less is made of them, and the seconds are
     those of the count at the rates of all past runs with the model, or, where these are few, at measured ones.
 
     Raises:
@@ -96,7 +98,7 @@ def estimate(workflow: Workflow, question: Question, services: Services, rates: 
     """
     cost = expected(workflow, question, services)
     past = _past(services.runs, services.model.name)
-    own = [(then, took) for name, then, took in past if name == workflow.name]
+    own = [(then, took) for name, then, took in past if name == workflow.name and _alike(then, cost)]
     if rates is None and len(own) >= _ENOUGH_RUNS:
         return _set_right(cost, own)
     right = _set_right(cost, [] if rates else own, trust=len(own) / (len(own) + 1))
@@ -117,6 +119,14 @@ def observed(took: Sequence[Cost]) -> Rates | None:
     if rank < 2 or per_token.min() <= 0:
         return None
     return Rates(*(1 / per_token))
+
+
+def _alike(one: Cost, other: Cost) -> bool:
+    """Whether two costs are of one kind, however long the texts: their calls read and write about as much."""
+    costs = (one, other)
+    read = [each.prompt_tokens / max(1, each.calls) for each in costs]
+    written = [each.completion_tokens / max(1, each.calls) for each in costs]
+    return all(max(pair) <= _ALIKE_RATIO * max(1.0, min(pair)) for pair in (read, written))
 
 
 def _set_right(cost: Cost, past: Sequence[tuple[Cost, Cost]], trust: float = 1.0) -> Cost:

@@ -37,7 +37,9 @@ def test_past_runs_set_an_estimate_right(tmp_path: Path) -> None:
     flow = catalogue.find("workflows", "chain-of-agents")()
     shelf = shelve(tmp_path / "home", write_book(tmp_path / "books"))
     services = Services(ScriptedModel(), shelf, RunLog())
-    said = {"calls": 5, "prompt_tokens": 1000, "completion_tokens": 30, "seconds": 2.0}
+    own = expected(flow, ASKED, services)
+    said = {"calls": own.calls, "prompt_tokens": own.prompt_tokens, "completion_tokens": own.completion_tokens}
+    said |= {"seconds": 2.0}
     for times in (2, 3, 9):
         took = {name: value * times for name, value in said.items()}
         name = services.runs.start(QUESTION, "chain-of-agents", "scripted", recipe={"expected": said})
@@ -45,7 +47,6 @@ def test_past_runs_set_an_estimate_right(tmp_path: Path) -> None:
     for stopped, recipe in (("max_calls=1", {"expected": said}), (None, {"expected": None}), (None, {})):
         other = services.runs.start(QUESTION, "chain-of-agents", "scripted", recipe=recipe)
         services.runs.finish(other, {"answer": "", "stopped": stopped, "usage": {"calls": 9}})
-    own = expected(flow, ASKED, services)
     right = estimate(flow, ASKED, services)
     assert (right.calls, right.prompt_tokens) == (3 * own.calls, 3 * own.prompt_tokens)
     assert right.seconds == pytest.approx(3 * own.seconds, abs=0.1)
@@ -57,8 +58,15 @@ def test_few_runs_are_trusted_less_and_rates_are_those_of_all_runs(tmp_path: Pat
     shelf = shelve(tmp_path / "home", write_book(tmp_path / "books"))
     services = Services(ScriptedModel(), shelf, RunLog())
     own = expected(flow, ASKED, services)
-    for workflow, prompt, written in (("retrieve", 4000, 10), ("map-reduce", 2000, 200), ("chain-of-agents", 3000, 90)):
-        said = {"calls": 5, "prompt_tokens": prompt, "completion_tokens": written, "seconds": 2.0}
+    longer = (7 * own.prompt_tokens, 7 * own.completion_tokens)  # a text seven times as long is read in like calls
+    others = (own.prompt_tokens, 9 * own.completion_tokens)  # another kind of answer
+    for workflow, calls, (prompt, written) in (
+        ("retrieve", 5, (4000, 10)),
+        ("map-reduce", 5, (2000, 200)),
+        ("chain-of-agents", 7 * own.calls, longer),
+        ("chain-of-agents", own.calls, others),
+    ):
+        said = {"calls": calls, "prompt_tokens": prompt, "completion_tokens": written, "seconds": 2.0}
         took = {**said, "prompt_tokens": 4 * prompt, "seconds": 4 * prompt / 500 + written / 8}
         name = services.runs.start(QUESTION, workflow, "scripted", recipe={"expected": said})
         services.runs.finish(name, {"answer": "", "stopped": None, "usage": took})
