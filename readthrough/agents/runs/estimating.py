@@ -89,9 +89,10 @@ def expected(workflow: Workflow, question: Question, services: Services) -> Cost
 def estimate(workflow: Workflow, question: Question, services: Services, rates: Rates | None = None) -> Cost:
     """The workflow's count, and its seconds on this machine; both set right by past runs.
 
-    The count is as many times larger as past runs of the workflow, of which about as much was expected (a plot takes
-    other steps than a name), took more than that: from `_ENOUGH_RUNS` runs on in full, so are the seconds then; the fewer, the less is made of them, and the seconds are
-    those of the count at the rates of all past runs with the model, or, where these are few, at measured ones.
+    The count is as many times larger as past runs of the workflow, of which calls of the same kind were expected (a
+    plot takes other steps than a name), took more than that: from `_ENOUGH_RUNS` runs on in full, so are the seconds
+    then; the fewer, the less is made of them, and the seconds are those of the count at the rates of all past runs with
+    the model, or, where these are few, at measured ones.
 
     Raises:
         UsageError: the workflow cannot say.
