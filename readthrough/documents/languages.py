@@ -24,6 +24,8 @@ LANGUAGES = {
     ".diff": "diff", ".patch": "diff", ".ipynb": "json",
 }  # fmt: skip
 FILE_NAMES = {"dockerfile": "dockerfile", "makefile": "make", "cmakelists.txt": "cmake", "jenkinsfile": "groovy"}
+DATA = frozenset(("yaml", "toml", "json", "ini", "properties", "xml", "css", "scss", "less", "diff"))
+"""Of these the ones that hold data, settings, looks or changes, and no program."""
 GRAMMARS = ("python", "javascript", "typescript", "tsx", "go", "rust", "java", "c", "cpp")
 """The languages whose definitions, uses and imports are known: those with a file in `documents.grammars`."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from readthrough import catalogue
-from readthrough.documents.languages import GRAMMARS
+from readthrough.documents.languages import DATA, GRAMMARS
 from readthrough.errors import InputError, MissingExtraError, UsageError
 from readthrough.filters import Filter
 from readthrough.memory import filtering, store
@@ -50,6 +50,11 @@ class Entry:
     characters: int
     chunks: int
     language: str | None = None
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is source code of a program, and not data or settings."""
+        return self.kind == "code" and self.language not in DATA
 
 
 class Shelf:

@@ -42,7 +42,7 @@ Listed = list[tuple[str, int, int, list[int]]]
 
 def about_code(shelf: Shelf, chunks: Sequence[int] | None = None) -> bool:
     """Whether at least half of some chunks (default: of all) are source code."""
-    code = {entry.id: entry.chunks for entry in shelf.documents if entry.kind == "code"}
+    code = {entry.id: entry.chunks for entry in shelf.documents if entry.is_program}
     if chunks is None:
         return bool(code) and sum(code.values()) >= _SHARE * sum(entry.chunks for entry in shelf.documents)
     found = [chunk.document in code for chunk in shelf.get(list(chunks))] if code else []

@@ -42,12 +42,14 @@ def numbered(texts: Iterable[str]) -> str:
 
 
 def shown(chunks: Iterable[Chunk], shelf: Shelf) -> list[str]:
-    """Each chunk's text without the line breaks of its page; code as it stands, under its header."""
-    code = {entry.id for entry in shelf.documents if entry.kind == "code"}
-    return [
-        shelf.header(chunk.id) + "\n" + chunk.text.strip("\n") if chunk.document in code else unwrap(chunk.text)
-        for chunk in chunks
-    ]
+    """Each chunk's text without the line breaks of its page; code and data as they stand, programs under a header."""
+    entries = {entry.id: entry for entry in shelf.documents}
+    found = []
+    for chunk in chunks:
+        entry = entries[chunk.document]
+        text = chunk.text.strip("\n") if entry.kind == "code" else unwrap(chunk.text)
+        found.append(f"{shelf.header(chunk.id)}\n{text}" if entry.is_program else text)
+    return found
 
 
 def section_text(chunks: Iterable[Chunk]) -> str:

@@ -89,3 +89,13 @@ def test_choices_and_prose_have_no_places(shelf: Shelf, tmp_path: Path) -> None:
     mixed = open_library(tmp_path / "other").shelve([tmp_path / "repo"])
     prose, *_ = run(Retrieve(), mixed, Question("How many ships did the tower signal?"), model("Three ships."))
     assert prose.answer == "Three ships."
+
+
+def test_data_is_no_program(tmp_path: Path) -> None:
+    rows = ",\n".join(f'  {{"tower": {number}, "keeper": "Ann {number}"}}' for number in range(200))
+    (tmp_path / "towers.json").write_text(f"[\n{rows}\n]\n", encoding="utf-8")
+    shelf = open_library(tmp_path / "home").shelve([tmp_path / "towers.json"])
+    answer, scripted, _ = run(Retrieve(), shelf, Question("Who is the keeper of tower 7?"), model("Ann 7"))
+    assert answer.answer == "Ann 7" and answer.coverage.retrieved <= 700
+    prompt = next(call.request for call in scripted.calls if call.kind == "complete").messages[-1].content
+    assert "as few words as possible" in prompt and str(tmp_path) not in prompt
