@@ -52,9 +52,9 @@ NOT_REACHED = "The budget ended before an answer was found."
 ANSWER_TOKENS = 768
 """The most tokens of an answer, where nothing else is said."""
 
-# What was seen of replies, and somewhat more: what is held back for one is not spent on reading.
-_SHORT_REPLY_TOKENS = 40
-_LONG_REPLY_TOKENS = 160
+# What was seen of replies (what is held back for one is more, see `runs.budget.held`).
+_SHORT_REPLY_TOKENS = 16
+_LONG_REPLY_TOKENS = 64
 
 _ROTATIONS = 2
 # Measured (docs/log.md): 0 and 1 are both a little worse than what lies between.
@@ -118,7 +118,7 @@ def passages_material(services: Services, chunks: Sequence[Chunk]) -> str:
 
 
 def reply_tokens(question: Question) -> int:
-    """How many tokens a reply to the question is likely to have, with some to spare."""
+    """How many tokens a reply to the question is likely to have."""
     return _LONG_REPLY_TOKENS if wants_explanation(question.text) else _SHORT_REPLY_TOKENS
 
 

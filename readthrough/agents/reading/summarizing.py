@@ -45,8 +45,8 @@ FOCUSED = Prompt("whole sentences, no headings, no lists. Write only what helps 
 
 # A word takes one and a half tokens or fewer; a summary may be longer than was asked for before it is cut.
 _TOKENS_A_WORD = 2.0
-# What was seen of models that are asked for a length.
-_WRITTEN_RATIO = 0.5
+WRITTEN_RATIO = 0.5
+"""Of the most tokens of a summary, what was seen of models that are asked for a length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ def levels_cost(tokens: int, note_tokens: int, sizes: Sizes, batch: int) -> Cost
     cost, parts = Cost(), 0
     while parts != 1:
         parts = max(1, math.ceil(tokens / sizes.room_tokens))
-        written = int((sizes.summary_tokens if parts == 1 else note_tokens) * _WRITTEN_RATIO)
+        written = int((sizes.summary_tokens if parts == 1 else note_tokens) * WRITTEN_RATIO)
         beside = (parts - math.ceil(parts / batch)) * written
         cost += Cost(parts, tokens + parts * sizes.frame_tokens, parts * written, beside_tokens=beside)
         tokens = parts * written
@@ -234,5 +234,5 @@ def levels_cost(tokens: int, note_tokens: int, sizes: Sizes, batch: int) -> Cost
 def roll_cost(tokens: int, sizes: Sizes) -> Cost:
     """What one summary that is written anew with every window takes over a text of `tokens`."""
     windows = max(1, math.ceil(tokens / sizes.room_tokens))
-    written = int(windows * sizes.summary_tokens * _WRITTEN_RATIO)
+    written = int(windows * sizes.summary_tokens * WRITTEN_RATIO)
     return Cost(windows, tokens + windows * sizes.frame_tokens + written, written)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 from readthrough.agents.runs.pace import Pace
 from readthrough.errors import BudgetError
@@ -15,6 +17,12 @@ from readthrough.types import Cost, Limits, Usage
 
 # What is held back is reckoned from few calls, and an answer that comes too late is lost.
 _SPARE_RATIO = 1.25
+_SPARE_TOKENS_RATIO = 2.5
+
+
+def held(last_step: Cost) -> Cost:
+    """What is held back for a last step: its reply may be a good deal longer than it is likely to be."""
+    return replace(last_step, completion_tokens=math.ceil(last_step.completion_tokens * _SPARE_TOKENS_RATIO))
 
 
 class Budget:

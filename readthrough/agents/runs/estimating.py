@@ -92,7 +92,8 @@ def estimate(workflow: Workflow, question: Question, services: Services, rates: 
     The count is as many times larger as past runs of the workflow, of which calls of the same kind were expected (a
     plot takes other steps than a name), took more than that: from `_ENOUGH_RUNS` runs on in full, so are the seconds
     then; the fewer, the less is made of them, and the seconds are those of the count at the rates of all past runs with
-    the model, or, where these are few, at measured ones.
+    the model, or, where these are few, at measured ones. Without such a run the model is taken to be as brief as it was
+    in the others.
 
     Raises:
         UsageError: the workflow cannot say.
@@ -103,6 +104,8 @@ def estimate(workflow: Workflow, question: Question, services: Services, rates: 
     if rates is None and len(own) >= _ENOUGH_RUNS:
         return _set_right(cost, own)
     right = _set_right(cost, [] if rates else own, trust=len(own) / (len(own) + 1))
+    if not own and rates is None:
+        right = _as_brief(right, [(then, took) for _, then, took in past])
     rates = rates or observed([took for _, _, took in past]) or calibrate(services.model)
     return replace(right, seconds=round(rates.seconds(right), 1))
 
@@ -119,7 +122,8 @@ def observed(took: Sequence[Cost]) -> Rates | None:
     per_token, _, rank, _ = np.linalg.lstsq(shares, np.ones(len(known)), rcond=None)
     if rank < 2 or per_token.min() <= 0:
         return None
-    return Rates(*(1 / per_token))
+    prefill, decode = (1 / per_token).tolist()
+    return Rates(prefill, decode)
 
 
 def _alike(one: Cost, other: Cost) -> bool:
@@ -150,6 +154,12 @@ def _set_right(cost: Cost, past: Sequence[tuple[Cost, Cost]], trust: float = 1.0
         round(cost.cached_tokens * prompts),
         round(cost.beside_tokens * written),
     )
+
+
+def _as_brief(cost: Cost, past: Sequence[tuple[Cost, Cost]]) -> Cost:
+    """`cost` with as much written as past runs of any workflow wrote of what was expected; the fewer, the less so."""
+    set_right = _set_right(cost, past, trust=len(past) / (len(past) + 1))
+    return replace(cost, completion_tokens=set_right.completion_tokens, beside_tokens=set_right.beside_tokens)
 
 
 def _past(runs: RunLog, model: str) -> list[tuple[str, Cost, Cost]]:

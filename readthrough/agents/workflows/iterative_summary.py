@@ -28,6 +28,7 @@ from readthrough.agents.reading.summarizing import (
     SHORTEN,
     WINDOW,
     WORKFLOW,
+    WRITTEN_RATIO,
     Note,
     Part,
     Sizes,
@@ -179,7 +180,7 @@ class IterativeSummary(Workflow):
         parts = -(-sum(services.shelf.count_tokens(services.model).values()) // sizes.room_tokens)
         prompt = min(sizes.room_tokens, max(parts * self.summary_tokens, sizes.summary_tokens))
         if wants_summary(question):
-            return Cost(1, prompt + sizes.frame_tokens, sizes.summary_tokens)
+            return Cost(1, prompt + sizes.frame_tokens, int(sizes.summary_tokens * WRITTEN_RATIO))
         return answer_cost(services, question, prompt + self._rounds().progress_tokens)
 
     def estimate(self, question: Question, services: Services) -> Cost:
