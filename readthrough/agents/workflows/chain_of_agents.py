@@ -128,11 +128,8 @@ class ChainOfAgents(Grounded):
         frame = services.model.count_tokens([WORKER.format(chunk="", message="", question=question.text)])[0]
         last = self.grounding.cost(services, question, written)
         calls = len(plan) * (1 if self.enough_above is None else 4)
-        return Cost(
-            calls=calls + last.calls,
-            prompt_tokens=tokens + len(plan) * (frame + TEMPLATE_TOKENS + written) + last.prompt_tokens,
-            completion_tokens=len(plan) * written + last.completion_tokens,
-        )
+        read = tokens + len(plan) * (frame + TEMPLATE_TOKENS + written)
+        return Cost(calls, read, len(plan) * written) + last
 
     def _windows(self, question: str, services: Services) -> list[list[int]]:
         window = min(self.window_tokens, services.model.window_tokens)

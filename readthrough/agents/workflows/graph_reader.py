@@ -207,9 +207,9 @@ class GraphReader(Grounded):
         shown = min(self.chunk_tokens, sum(tokens.values())) // 2 + calls_a_step * (_FRAME_TOKENS + self.notes_tokens)
         last = self.last_step(question, services)
         facts, notes = round(missing * _FACTS_RATIO), steps * self.notes_tokens // 2
-        return Cost(
-            calls=len(todo) + 1 + weighed + steps * calls_a_step + last.calls,
-            prompt_tokens=missing + len(todo) * frame + weighed * _FRAME_TOKENS + steps * shown + last.prompt_tokens,
+        return last + Cost(
+            calls=len(todo) + 1 + weighed + steps * calls_a_step,
+            prompt_tokens=missing + len(todo) * frame + weighed * _FRAME_TOKENS + steps * shown,
             completion_tokens=facts + _PLAN_TOKENS + notes,
             beside_tokens=facts - facts // self.batch + notes - notes // self.initial_nodes,
         )

@@ -162,11 +162,7 @@ class MemoryAgent(Grounded):
         read_tokens = int(pass_ratio * sum(services.shelf.count_tokens(services.model).values()))
         calls = math.ceil(pass_ratio * len(plan))
         last = self.grounding.cost(services, question, written)
-        return Cost(
-            calls=gate.calls + calls + last.calls,
-            prompt_tokens=gate.prompt_tokens + read_tokens + calls * (frame + written) + last.prompt_tokens,
-            completion_tokens=calls * written + last.completion_tokens,
-        )
+        return gate + Cost(calls, read_tokens + calls * (frame + written), calls * written) + last
 
     def sources(self) -> tuple[str, ...]:
         """As every workflow that takes notes, and the gate's module."""

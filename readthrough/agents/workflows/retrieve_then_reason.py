@@ -175,11 +175,7 @@ class RetrieveThenReason(Workflow):
         calls = chunks * _SENTENCES + 2 if scored else 1
         last = answer_cost(services, question, self._most_tokens(services))
         written = self.reason_tokens // 2 + (0 if scored else self.hops * self.written_tokens // 2)
-        return Cost(
-            calls=self.hops * (calls + 3) + 1 + last.calls,
-            prompt_tokens=self.hops * (read + calls * asked) + last.prompt_tokens,
-            completion_tokens=written + last.completion_tokens,
-        )
+        return Cost(self.hops * (calls + 3) + 1, self.hops * (read + calls * asked), written) + last
 
     def _most_tokens(self, services: Services) -> int:
         """Of all the sentences that can be picked, with their neighbours."""
