@@ -72,7 +72,7 @@ def test_few_runs_are_trusted_less_and_rates_are_those_of_all_runs(tmp_path: Pat
         services.runs.finish(name, {"answer": "", "stopped": None, "usage": took})
     found = estimate(flow, ASKED, services)
     assert found.prompt_tokens == 2 * own.prompt_tokens, "four times in the one run of its kind: half of it is believed"
-    assert found.seconds == pytest.approx(found.prompt_tokens / 500 + found.completion_tokens / 8, abs=0.1)
+    assert found.seconds == pytest.approx(found.read_tokens / 500 + found.completion_tokens / 8, abs=0.1)
 
 
 def test_rates_that_runs_cannot_tell_are_not_told() -> None:
