@@ -32,12 +32,28 @@ KINDS: tuple[dict[str, Any], ...] = (
     {"map-reduce": {}},
 )
 QUESTIONS = (
-    "Who built the ark?",
     "What did God call the light?",
-    "Where did Cain dwell?",
-    "How old was Adam when he died?",
+    "Whom did Cain slay?",
+    "How old was Methuselah when he died?",
+    "How old was Adam when he died?",  # not in this part
     "Why was the city called Babel?",
+    "In which city did Lot dwell?",
+    "Where did the angel find Hagar?",
+    "What became of Lot's wife?",
+    "Who was the mother of Isaac?",
+    "Who built the ark?",  # not in this part
+    "Whose daughter was Rebekah?",
+    "What did Esau sell his birthright for?",
+    "Where did Cain dwell?",  # not in this part
+    "For whom did Jacob serve seven years?",
+    "Who stole her father's images?",
+    "What did God call the light?",  # not in this part
+    "Which daughter of Leah went out to see the daughters of the land?",
+    "Where was Rachel buried?",
+    "Where did Joseph's brethren feed the flock?",
+    "What did the chief butler see in his dream?",
 )
+"""One for each part of 8,000 characters of Genesis; every fifth is not answered there."""
 
 
 def main() -> None:
@@ -75,7 +91,7 @@ def measure(parts: list[Path], model: str) -> Iterator[dict[str, Any]]:
     """Estimate and run, the kinds and questions in turn."""
     shared = open_model(model)
     for number, path in enumerate(parts):
-        kind, question = KINDS[number % len(KINDS)], QUESTIONS[number // len(KINDS) % len(QUESTIONS)]
+        kind, question = KINDS[number % len(KINDS)], QUESTIONS[number % len(QUESTIONS)]
         with rt.read(path, model=shared, home=path.parent / "home", index="bm25") as book:
             expected = book.estimate(question, workflow=kind)
             started = time.perf_counter()
