@@ -7,18 +7,17 @@ import hashlib
 import json
 import os
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from readthrough.errors import LibraryError, UsageError
-from readthrough.memory.database import BUSY_SECONDS, guard
-from readthrough.memory.schema import migrate
+from readthrough.memory.schema import Migrations
+from readthrough.memory.sqlite_file import SqliteFile
 from readthrough.types import Usage, can_go_on
 
 _TABLES = (
@@ -100,33 +99,22 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute("DROP TABLE runs_0")
 
 
+def _add_keys(connection: sqlite3.Connection) -> None:
+    """What tells a question that was asked before (see `readthrough.agents.runs.recipe.key_of`); None in older runs."""
+    connection.execute("ALTER TABLE runs ADD COLUMN key TEXT")
+    connection.execute("CREATE INDEX runs_key ON runs (key)")
+
+
 def text_hash(text: str) -> str:
     """The SHA-256 of a text, under which the log keeps it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class RunLog:
+class RunLog(SqliteFile):
     """One SQLite file; `path` None keeps the log in memory. Safe to share by threads and processes."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Open the log, making it where there is none.
-
-        Raises:
-            LibraryError: the file cannot be opened as a run log.
-        """
-        self.path = path
-        self._lock = threading.RLock()
-        with self._guard():
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(
-                path or ":memory:", check_same_thread=False, timeout=BUSY_SECONDS, isolation_level=None
-            )
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing, a power cut the last steps
-            migrate(self._db, str(path or ":memory:"), (_create,), "run log")
+    what: ClassVar[str] = "run log"
+    migrations: ClassVar[Migrations] = (_create, _add_keys)
 
     def start(
         self,
@@ -135,14 +123,15 @@ class RunLog:
         model: str,
         choices: Sequence[str] | None = None,
         recipe: dict[str, Any] | None = None,
+        key: str | None = None,
     ) -> str:
-        """Note the beginning of a run; returns its id, which sorts by time."""
+        """Note the beginning of a run; returns its id, which sorts by time. `same` finds it by its `key`."""
         run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
         options = None if choices is None else json.dumps(list(choices), ensure_ascii=False)
         row = (run, time.time(), question, options, workflow, model, json.dumps(recipe or {}, ensure_ascii=False))
-        columns = "id, started, question, choices, workflow, model, recipe"
+        columns = "id, started, question, choices, workflow, model, recipe, key"
         with self._write() as db:
-            db.execute(f"INSERT INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute(f"INSERT INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, key))
         return run
 
     def finish(self, run: str, answer: dict[str, Any]) -> None:
@@ -189,6 +178,11 @@ class RunLog:
         where, holds = ("", ()) if not text else (_HOLDS, (like, like, like))
         order = "ORDER BY started DESC, id DESC LIMIT ?"
         return [_run(row) for row in self._read(f"{_RUN} {where} {order}", *holds, -1 if most is None else most)]
+
+    def same(self, key: str) -> Run | None:
+        """The newest run with this key."""
+        rows = self._read(f"{_RUN} WHERE key = ? ORDER BY started DESC, id DESC LIMIT 1", key)
+        return _run(rows[0]) if rows else None
 
     def find(self, name: str) -> Run:
         """The run with the id `name`, or whose id begins or ends so; `last` is the newest.
@@ -252,31 +246,8 @@ class RunLog:
         except UsageError:
             return True
 
-    def close(self) -> None:
-        """Close the file. Calling it twice is fine."""
-        self._db.close()
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._guard():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock, self._guard():
-            return self._db.execute(query, values).fetchall()
-
     def _lock_file(self, run: str) -> Path:
         return (self.path or Path()).parent / "running" / f"{run}.lock"
-
-    def _guard(self) -> Any:
-        return guard(self.path or Path(":memory:"), "run log")
 
 
 def _run(row: tuple[Any, ...]) -> Run:

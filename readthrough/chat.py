@@ -1,0 +1,252 @@
+"""A conversation about the texts of a Book, with a memory: made by `Book.chat`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from readthrough.documents.sentences import sentence_spans
+from readthrough.errors import BudgetError
+from readthrough.memory.conversations import FILE, Conversations, Fact, Read, Session, Turn
+from readthrough.memory.recall import Recall
+from readthrough.types import Answer, Evidence, Limits, Usage
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from readthrough.agents.base import Question
+    from readthrough.agents.reading.following import Exchange
+    from readthrough.api import Book
+    from readthrough.memory.runs import Run, Step
+    from readthrough.memory.shelf import Shelf
+    from readthrough.working import OnText, Prepared
+
+UNDERSTANDING = "understand"
+"""The node's name in the run log, of the step that finds out what a question is about, and puts it anew."""
+
+_LAST_TURNS = 3
+_OLDER_TURNS = 2
+
+
+class Chat:
+    """Questions in turn, each understood from what was said before. Close it, or use it in a `with`.
+
+    A question about the texts that stands alone is asked as it is; a follow-up is put so that it stands alone, from
+    the last turns and older ones that fit it. A question about the conversation is answered from the turns, each of
+    which is a document: its evidence is cut from them, followed by the places in the texts that those answers stood
+    on, and its coverage counts the tokens of the turns. Where they do not say, it is asked of the texts.
+
+    Attributes:
+        session: the conversation as it was when it was opened; `Book.chat` goes on with it by its name.
+        changed: what of the texts is not as it was when the conversation was last used, in words.
+    """
+
+    def __init__(self, book: Book, session: str | None = None) -> None:
+        """Made by `Book.chat`."""
+        self._book = book
+        self._ids = {entry.path: entry.id for entry in book.documents}
+        self._read = Read(book.paths, str(Path.cwd()), self._ids)
+        self._recalled: Recall | None = None
+        self._log = Conversations(book.settings.home / FILE)
+        try:
+            self.session: Session = (
+                self._log.find("last") if session == "last" else self._log.open(session, self._read)
+            )
+        except BaseException:
+            self._log.close()
+            raise
+        self.changed = _changes(self.session.read.documents, self._ids)
+
+    def ask(
+        self,
+        question: str,
+        workflow: str | dict[str, Any] | None = None,
+        on_text: OnText | None = None,
+        limits: Limits | None = None,
+        fresh: bool = False,
+        **options: Any,
+    ) -> Answer:
+        """Answer the next question.
+
+        The same question over the same texts, of the same workflow, model and settings, is answered from the run log
+        where it was answered before: `Answer.run` is that run, `Answer.usage` what understanding the question took,
+        and the turn's `from_log` says so. One that was interrupted goes on where it was.
+
+        Args:
+            question: the question as it was typed.
+            workflow: as for `Book.ask`; questions about the conversation are answered by `retrieve`.
+            on_text: as for `Book.ask`.
+            limits: as for `Book.ask`, for the whole turn.
+            fresh: ask anew what was answered before.
+            options: as for `Book.ask`.
+
+        Raises:
+            UsageError: the question is empty, or the conversation was deleted.
+            ConfigError, ModelError: as `Book.ask`.
+        """
+        from readthrough.agents.base import Question
+        from readthrough.agents.reading.following import CONVERSATION
+
+        asked = Question(question.strip())
+        checkpointer = options.pop("checkpointer", None)
+        ready = self._book.prepare(workflow, on_text, limits, **options)
+        with self._book.at_work(checkpointer) as saver:
+            before = [turn for turn in self.turns if turn.answer is not None]
+            turn = self._log.begin(self.session.name, asked.text, self._read)
+            text, shares, step = self._understand(asked.text, before, ready)
+            answer, from_log = None, False
+            if _likeliest(shares) == CONVERSATION:
+                answer, step = self._from_turns(Question(text), before, ready, step)
+            if answer is None:
+                answer, from_log = self._from_texts(Question(text), ready, saver, step, fresh)
+            done = replace(turn, question=text, shares=shares, from_log=from_log, answer=answer.to_dict())
+            self._log.finish(done, self._facts(answer))
+        return answer
+
+    def similar(self, question: str, k: int = 5) -> list[tuple[Run, float]]:
+        """The `k` runs over these texts, of any conversation or none, whose question and answer fit a question best."""
+        runs = [run for run in self._book.runs.runs() if run.answer and run.recipe.get("documents") == self._ids]
+        return self._recall(self._book.prepare()).search(runs, question, k)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """All turns so far, those that other processes took too; one without an answer was interrupted."""
+        return self._log.turns(self.session.name)
+
+    def close(self) -> None:
+        """Close the files; the book stays open. Calling it twice is fine."""
+        if self._recalled is not None:
+            self._recalled.close()
+        self._log.close()
+
+    def __enter__(self) -> Chat:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _understand(
+        self, asked: str, before: Sequence[Turn], ready: Prepared
+    ) -> tuple[str, Mapping[str, float], Step | None]:
+        """The question so that it stands alone, what it is probably about, and the step in which that was found out."""
+        from readthrough.agents.reading.following import FOLLOW_UP, about, stand_alone
+        from readthrough.memory.runs import RunLog
+
+        if not before:
+            return asked, {}, None
+        notes = RunLog()  # the run that the step is noted in begins with the question that it is to find
+        services = replace(ready.services, runs=notes, run=notes.start(asked, UNDERSTANDING, ready.services.model.name))
+        question, shares = asked, dict[str, float]()
+        try:
+            with services.step(UNDERSTANDING, 0):
+                shares = dict(about(services, asked))
+                if _likeliest(shares) == FOLLOW_UP:
+                    question = stand_alone(services, asked, self._exchanges(asked, before, ready))
+        except BudgetError:
+            pass  # the question is asked as it is: that run says that the budget is spent
+        steps = notes.steps(services.run)
+        notes.close()
+        return question, shares, steps[0] if steps else None
+
+    def _exchanges(self, asked: str, before: Sequence[Turn], ready: Prepared) -> list[Exchange]:
+        """The last turns, and before them older ones that fit the question, in order."""
+        from readthrough.agents.reading.following import Exchange
+
+        older, last = before[:-_LAST_TURNS], before[-_LAST_TURNS:]
+        shown = list(last)
+        if older:
+            hits = self._shelf(older, ready).search(asked, _OLDER_TURNS, self._recall(ready).index)
+            found = {hit.chunk.document for hit in hits}
+            shown = [turn for turn in older if turn.document.id in found] + shown
+        return [Exchange(turn.question, turn.said) for turn in shown]
+
+    def _from_turns(
+        self, question: Question, before: Sequence[Turn], ready: Prepared, step: Step | None
+    ) -> tuple[Answer | None, Step | None]:
+        """The answer from the conversation, None where that does not say; and the step, with what that took."""
+        from readthrough.agents.runs.running import run
+        from readthrough.agents.workflows.retrieve import Retrieve
+
+        services = replace(ready.services, shelf=self._shelf(before, ready))
+        workflow = Retrieve(index=self._recall(ready).index, whole_tokens=0)
+        answer = run(workflow, question, services, before=step)
+        ready.services.run = answer.run
+        if answer.abstained and answer.stopped is None:
+            return None, None if step is None else replace(step, usage=answer.usage)
+        answer = replace(answer, evidence=(*answer.evidence, *self._sources(answer, before)))
+        services.runs.finish(answer.run, answer.to_dict())
+        return answer, step
+
+    def _from_texts(
+        self,
+        question: Question,
+        ready: Prepared,
+        saver: BaseCheckpointSaver[Any],
+        step: Step | None,
+        fresh: bool,
+    ) -> tuple[Answer, bool]:
+        """The answer from the texts, and whether it is that of an earlier run."""
+        from readthrough.agents.runs.running import asked_before, resume, run
+
+        services = ready.services
+        found = None if fresh else asked_before(ready.workflow, question, services, ready.kept)
+        if found is not None and found.answer is not None and found.answer["stopped"] is None:
+            answer = Answer.from_dict(found.answer)
+            services.say(answer.answer)
+            return replace(answer, usage=Usage() if step is None else step.usage), True
+        if found is not None and found.state != "done" and not services.runs.is_held(found.id):
+            services.run = found.id
+            if step is not None:
+                services.runs.log(found.id, step)
+            return resume(ready.workflow, question, services, saver), False
+        return run(ready.workflow, question, services, saver, ready.kept, step), False
+
+    def _facts(self, answer: Answer) -> list[Fact]:
+        """Each sentence of an answer with the places in the texts that it stands on."""
+        spans = sentence_spans(answer.answer) or [(0, len(answer.answer))]
+        return [
+            Fact(*spans[sentence], self._ids[item.document], item.start, item.end)
+            for item in answer.evidence
+            for sentence in item.supports
+            if item.document in self._ids and sentence < len(spans)
+        ]
+
+    def _sources(self, answer: Answer, before: Sequence[Turn]) -> tuple[Evidence, ...]:
+        """The places in the texts that the quoted sentences of earlier answers stood on, as far as they are here."""
+        turns = {turn.document.path: turn for turn in before}
+        here = set(self._ids.values())
+        found: dict[tuple[str, int, int], Evidence] = {}
+        for item in answer.evidence:
+            turn = turns[item.document]
+            start, end = turn.span_in_answer(item.start, item.end)
+            for fact in self._log.facts(turn.session, turn.number):
+                if fact.start < end and fact.end > start and fact.document in here:
+                    place = (fact.document, fact.source_start, fact.source_end)
+                    found.setdefault(place, Evidence.cut(self._book.document(place[0]), *place[1:], item.supports))
+        return tuple(found.values())
+
+    def _shelf(self, turns: Sequence[Turn], ready: Prepared) -> Shelf:
+        return self._recall(ready).turns(turns)
+
+    def _recall(self, ready: Prepared) -> Recall:
+        if self._recalled is None:
+            settings = self._book.settings
+            self._recalled = Recall(settings.home, ready.services.shelf.embedder, settings.index)
+        return self._recalled
+
+
+def _likeliest(shares: Mapping[str, float]) -> str:
+    return max(shares, key=shares.__getitem__, default="")
+
+
+def _changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """What of the documents (id by path) is not as it was; one that was moved is the same."""
+    edited = [f"{path} was changed" for path in then if path in now and now[path] != then[path]]
+    gone = [f"{path} is not read now" for path in then if path not in now and then[path] not in now.values()]
+    new = [f"{path} is new" for path in now if path not in then and now[path] not in then.values()]
+    return (*edited, *gone, *new)
