@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from readthrough.documents.sentences import sentence_spans
-from readthrough.errors import BudgetError
+from readthrough.errors import BudgetError, UsageError
 from readthrough.memory.conversations import FILE, Conversations, Fact, Read, Session, Turn
 from readthrough.memory.recall import Recall
-from readthrough.types import Answer, Evidence, Limits, Usage
+from readthrough.types import Answer, Event, Evidence, Limits, Usage, can_go_on
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from readthrough.agents.base import Question
     from readthrough.agents.reading.following import Exchange
     from readthrough.api import Book
     from readthrough.memory.runs import Run, Step
@@ -27,8 +26,26 @@ if TYPE_CHECKING:
 UNDERSTANDING = "understand"
 """The node's name in the run log, of the step that finds out what a question is about, and puts it anew."""
 
+ASKED_AS = "asked as"
+"""The stage of the event whose note is the question as it is answered, where that is not as it was typed."""
+
 _LAST_TURNS = 3
 _OLDER_TURNS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Understood:
+    """A question so that it stands alone, what it is probably about, and the step in which that was found out."""
+
+    question: str
+    shares: Mapping[str, float] = field(default_factory=dict)
+    step: Step | None = None
+
+    @property
+    def of_conversation(self) -> bool:
+        from readthrough.agents.reading.following import is_about_conversation
+
+        return is_about_conversation(self.shares)
 
 
 class Chat:
@@ -42,6 +59,7 @@ class Chat:
     Attributes:
         session: the conversation as it was when it was opened; `Book.chat` goes on with it by its name.
         changed: what of the texts is not as it was when the conversation was last used, in words.
+        latest: the turn that was taken last, here and not by another process; without an answer where it failed.
     """
 
     def __init__(self, book: Book, session: str | None = None) -> None:
@@ -49,12 +67,11 @@ class Chat:
         self._book = book
         self._ids = {entry.path: entry.id for entry in book.documents}
         self._read = Read(book.paths, str(Path.cwd()), self._ids)
+        self.latest: Turn | None = None
         self._recalled: Recall | None = None
         self._log = Conversations(book.settings.home / FILE)
         try:
-            self.session: Session = (
-                self._log.find("last") if session == "last" else self._log.open(session, self._read)
-            )
+            self.session: Session = self._log.find("last") if session == "last" else self._log.open(session, self._read)
         except BaseException:
             self._log.close()
             raise
@@ -88,23 +105,33 @@ class Chat:
             ConfigError, ModelError: as `Book.ask`.
         """
         from readthrough.agents.base import Question
-        from readthrough.agents.reading.following import CONVERSATION
 
-        asked = Question(question.strip())
+        asked = Question(question.strip()).text
         checkpointer = options.pop("checkpointer", None)
         ready = self._book.prepare(workflow, on_text, limits, **options)
-        with self._book.at_work(checkpointer) as saver:
-            before = [turn for turn in self.turns if turn.answer is not None]
-            turn = self._log.begin(self.session.name, asked.text, self._read)
-            text, shares, step = self._understand(asked.text, before, ready)
-            answer, from_log = None, False
-            if _likeliest(shares) == CONVERSATION:
-                answer, step = self._from_turns(Question(text), before, ready, step)
-            if answer is None:
-                answer, from_log = self._from_texts(Question(text), ready, saver, step, fresh)
-            done = replace(turn, question=text, shares=shares, from_log=from_log, answer=answer.to_dict())
-            self._log.finish(done, self._facts(answer))
-        return answer
+        return self._take(asked, ready, checkpointer, fresh)
+
+    def again(
+        self,
+        workflow: str | dict[str, Any] | None = None,
+        on_text: OnText | None = None,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> Answer:
+        """Answer the last question anew, or go on with it where it was interrupted, or where a budget ended it.
+
+        Raises:
+            UsageError: nothing was asked yet.
+        """
+        last = self.latest or next(reversed(self.turns), None)
+        if last is None:
+            raise UsageError("nothing was asked yet")
+        if last.answer is None:
+            return self.ask(last.asked, workflow, on_text, limits, **options)
+        checkpointer = options.pop("checkpointer", None)
+        ready = self._book.prepare(workflow, on_text, limits, **options)
+        understood = _Understood(last.question, last.shares)
+        return self._take(last.asked, ready, checkpointer, not can_go_on(last.answer["stopped"]), understood)
 
     def similar(self, question: str, k: int = 5) -> list[tuple[Run, float]]:
         """The `k` runs over these texts, of any conversation or none, whose question and answer fit a question best."""
@@ -130,28 +157,56 @@ class Chat:
     ) -> None:
         self.close()
 
-    def _understand(
-        self, asked: str, before: Sequence[Turn], ready: Prepared
-    ) -> tuple[str, Mapping[str, float], Step | None]:
-        """The question so that it stands alone, what it is probably about, and the step in which that was found out."""
-        from readthrough.agents.reading.following import FOLLOW_UP, about, stand_alone
+    def _take(
+        self,
+        asked: str,
+        ready: Prepared,
+        checkpointer: BaseCheckpointSaver[Any] | None,
+        fresh: bool,
+        understood: _Understood | None = None,
+    ) -> Answer:
+        """Take a turn; one that is taken again is `understood` already, and not answered from itself."""
+        with self._book.at_work(checkpointer) as saver:
+            again = understood is not None
+            before = [turn for turn in self.turns if turn.answer is not None and not (again and turn.asked == asked)]
+            turn = self.latest = self._log.begin(self.session.name, asked, self._read)
+            understood = understood or self._understand(asked, before, ready)
+            if understood.question != asked:
+                ready.services.emit(Event(ASKED_AS, 1, 1, note=understood.question))
+            answer, from_log = None, False
+            if understood.of_conversation and before:
+                answer, understood = self._from_turns(understood, before, ready)
+            if answer is None:
+                answer, from_log = self._from_texts(understood, ready, saver, fresh)
+            self.latest = replace(
+                turn,
+                question=understood.question,
+                shares=understood.shares,
+                from_log=from_log,
+                answer=answer.to_dict(),
+            )
+            self._log.finish(self.latest, self._facts(answer))
+        return answer
+
+    def _understand(self, asked: str, before: Sequence[Turn], ready: Prepared) -> _Understood:
+        from readthrough.agents.reading.following import about, is_follow_up, stand_alone
         from readthrough.memory.runs import RunLog
 
         if not before:
-            return asked, {}, None
+            return _Understood(asked)
         notes = RunLog()  # the run that the step is noted in begins with the question that it is to find
         services = replace(ready.services, runs=notes, run=notes.start(asked, UNDERSTANDING, ready.services.model.name))
         question, shares = asked, dict[str, float]()
         try:
             with services.step(UNDERSTANDING, 0):
                 shares = dict(about(services, asked))
-                if _likeliest(shares) == FOLLOW_UP:
+                if is_follow_up(shares):
                     question = stand_alone(services, asked, self._exchanges(asked, before, ready))
         except BudgetError:
             pass  # the question is asked as it is: that run says that the budget is spent
         steps = notes.steps(services.run)
         notes.close()
-        return question, shares, steps[0] if steps else None
+        return _Understood(question, shares, steps[0] if steps else None)
 
     def _exchanges(self, asked: str, before: Sequence[Turn], ready: Prepared) -> list[Exchange]:
         """The last turns, and before them older ones that fit the question, in order."""
@@ -163,37 +218,35 @@ class Chat:
             hits = self._shelf(older, ready).search(asked, _OLDER_TURNS, self._recall(ready).index)
             found = {hit.chunk.document for hit in hits}
             shown = [turn for turn in older if turn.document.id in found] + shown
-        return [Exchange(turn.question, turn.said) for turn in shown]
+        return [Exchange(turn.asked, turn.question, "" if turn.abstained else turn.said) for turn in shown]
 
     def _from_turns(
-        self, question: Question, before: Sequence[Turn], ready: Prepared, step: Step | None
-    ) -> tuple[Answer | None, Step | None]:
-        """The answer from the conversation, None where that does not say; and the step, with what that took."""
+        self, understood: _Understood, before: Sequence[Turn], ready: Prepared
+    ) -> tuple[Answer | None, _Understood]:
+        """The answer from the conversation, None where that does not say; what that took is then part of the step."""
+        from readthrough.agents.base import Question
         from readthrough.agents.runs.running import run
         from readthrough.agents.workflows.retrieve import Retrieve
 
         services = replace(ready.services, shelf=self._shelf(before, ready))
         workflow = Retrieve(index=self._recall(ready).index, whole_tokens=0)
-        answer = run(workflow, question, services, before=step)
+        step = understood.step
+        answer = run(workflow, Question(understood.question), services, before=step)
         ready.services.run = answer.run
         if answer.abstained and answer.stopped is None:
-            return None, None if step is None else replace(step, usage=answer.usage)
+            return None, replace(understood, step=step and replace(step, usage=answer.usage))
         answer = replace(answer, evidence=(*answer.evidence, *self._sources(answer, before)))
         services.runs.finish(answer.run, answer.to_dict())
-        return answer, step
+        return answer, understood
 
     def _from_texts(
-        self,
-        question: Question,
-        ready: Prepared,
-        saver: BaseCheckpointSaver[Any],
-        step: Step | None,
-        fresh: bool,
+        self, understood: _Understood, ready: Prepared, saver: BaseCheckpointSaver[Any], fresh: bool
     ) -> tuple[Answer, bool]:
         """The answer from the texts, and whether it is that of an earlier run."""
+        from readthrough.agents.base import Question
         from readthrough.agents.runs.running import asked_before, resume, run
 
-        services = ready.services
+        services, question, step = ready.services, Question(understood.question), understood.step
         found = None if fresh else asked_before(ready.workflow, question, services, ready.kept)
         if found is not None and found.answer is not None and found.answer["stopped"] is None:
             answer = Answer.from_dict(found.answer)
@@ -238,10 +291,6 @@ class Chat:
             settings = self._book.settings
             self._recalled = Recall(settings.home, ready.services.shelf.embedder, settings.index)
         return self._recalled
-
-
-def _likeliest(shares: Mapping[str, float]) -> str:
-    return max(shares, key=shares.__getitem__, default="")
 
 
 def _changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:

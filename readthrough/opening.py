@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
     from readthrough.memory.library import Library
+    from readthrough.memory.recall import Recall
     from readthrough.memory.runs import Run, RunLog
     from readthrough.memory.shelf import Shelf
     from readthrough.models.base import ModelBackend
@@ -162,3 +163,16 @@ def open_runs(settings: Settings) -> RunLog:
     from readthrough.memory.runs import RunLog
 
     return RunLog(settings.home / "runs.sqlite")
+
+
+def open_recall(settings: Settings) -> Recall:
+    """What was asked and answered before, found by words and, where the embedder is installed, by meaning.
+
+    Raises:
+        LibraryError: it cannot be opened.
+        ConfigError: the embedder is none, or its model is not there.
+    """
+    from readthrough.memory.recall import Recall
+    from readthrough.retrieval.embedders.open import open_embedder
+
+    return Recall(settings.home, open_embedder(settings.embedder, settings.device), settings.index)

@@ -94,11 +94,18 @@ class Turn:
         return str(self.answer["answer"]) if self.answer is not None else ""
 
     @property
+    def abstained(self) -> bool:
+        """Whether the answer is that the texts do not say."""
+        return self.answer is not None and bool(self.answer["abstained"])
+
+    @property
     def document(self) -> Document:
         """The turn as a document, which answers about the conversation quote."""
         path = f"chat:{self.session}#{self.number}"
         text = f"{self._heading}{self.said}"
-        return Document(hashlib.sha256(f"{path}\n{text}".encode("utf-8", "surrogatepass")).hexdigest(), path, text, TURN)
+        return Document(
+            hashlib.sha256(f"{path}\n{text}".encode("utf-8", "surrogatepass")).hexdigest(), path, text, TURN
+        )
 
     def span_in_answer(self, start: int, end: int) -> tuple[int, int]:
         """A span of the turn's document as a span of its answer; empty where it lies before the answer."""
@@ -229,7 +236,9 @@ class Conversations(SqliteFile):
 
     def _sessions(self, where: str, *values: str) -> list[Session]:
         count = "(SELECT count(*) FROM turns WHERE session = name)"
-        rows = self._read(f"SELECT name, started, used, paths, folder, documents, {count} FROM sessions {where}", *values)
+        rows = self._read(
+            f"SELECT name, started, used, paths, folder, documents, {count} FROM sessions {where}", *values
+        )
         return [
             Session(name, started, used, Read(tuple(json.loads(paths)), folder, json.loads(documents)), turns)
             for name, started, used, paths, folder, documents, turns in rows

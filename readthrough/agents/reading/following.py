@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from readthrough.agents.reading.passages import as_data
 from readthrough.agents.reading.pointers import words
@@ -42,7 +43,12 @@ STAND_ALONE = (
 )
 
 _EXAMPLES = (
-    ("Who built the stone bridge at Conway?", "Thomas Telford.", "And when did he die?", "When did Thomas Telford die?"),
+    (
+        "Who built the stone bridge at Conway?",
+        "Thomas Telford.",
+        "And when did he die?",
+        "When did Thomas Telford die?",
+    ),
     ("What does the court do on Mondays?", "It hears appeals.", "Why?", "Why does the court hear appeals on Mondays?"),
     ("Who is the oldest sister?", "Mary.", "What is her husband's name?", "What is the name of Mary's husband?"),
     ("How much is the rent?", "900 pounds a month.", "What about the deposit?", "How much is the deposit?"),
@@ -61,33 +67,40 @@ _SHORT_WORDS = 3
 _TOLD = r"(?:say|said|tell|told|ask(?:ed)?|answer(?:ed|s)?|mention(?:ed)?|discuss(?:ed)?|talk(?:ed)?|questions?|repeat)"
 _WHO = r"(?:you|your|we|our|I|my|me)"
 _SAID = re.compile(rf"\b{_WHO}\b.*\b{_TOLD}\b|\b{_TOLD}\b.*\b{_WHO}\b|\bconversation\b", re.IGNORECASE)
-_FOLLOWS = {"words": 3.97, "likelihood": 2.5}
-_FOLLOWS_BIAS = -4.54
-_ASKS_BACK = {"words": 4.95, "likelihood": 1.19}
-_ASKS_BACK_BIAS = -2.74
+_FOLLOWS = MappingProxyType({"words": 3.97, "likelihood": 2.5, "bias": -4.54})
+_ASKS_BACK = MappingProxyType({"words": 4.95, "likelihood": 1.19, "bias": -2.74})
 # Words that a question put anew may lose or gain without another meaning.
-_FUNCTION = frozenset(
+_FUNCTION_WORDS = (
     "a an the and or but so of in on at to by for from with as about into is are was were be been do does did has have "
     "had will would can could should may might must who whom whose what which when where why how not no s he him his "
-    "she her hers it its they them their this that these those there then else one other".split()
+    "she her hers it its they them their this that these those there then else one other"
 )
+_FUNCTION = frozenset(_FUNCTION_WORDS.split())
 _SHOWN_CHARS = 300
+_BRACKET = " (asked after: "
+_BRACKETED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question of the conversation, as it stands alone, and what was answered."""
+    """A question of the conversation as it was typed and as it was answered, and the answer."""
 
+    asked: str
     question: str
     answer: str
 
     @property
-    def shown(self) -> Exchange:
-        """As prompts show it: on one line each, of a long answer its first sentences."""
+    def in_brackets(self) -> bool:
+        """Whether the question was answered with what was said before in brackets behind it."""
+        return self.question.startswith(self.asked + _BRACKET)
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Question and answer as prompts show them: on one line each, of a long answer its first sentences."""
         spans = [span for span in sentence_spans(self.answer) if span[1] <= _SHOWN_CHARS]
         end = spans[-1][1] if spans else _SHOWN_CHARS
-        question, answer = (as_data(" ".join(text.split())) for text in (self.question, self.answer[:end]))
-        return Exchange(question, answer)
+        question = self.asked if self.in_brackets else self.question
+        return _line(question), _line(self.answer[:end])
 
 
 def about(services: Services, question: str) -> Mapping[str, float]:
@@ -101,8 +114,8 @@ def about(services: Services, question: str) -> Mapping[str, float]:
         return dict(zip((TEXT, FOLLOW_UP, CONVERSATION), shares, strict=True))
     requests = [Request.user(order) for order in ORDERS]
     alone, following, back = (found.mean for found in services.likelihood(requests, [question] * len(requests)))
-    asks_back = _share(_ASKS_BACK, _ASKS_BACK_BIAS, bool(_SAID.search(question)), back - max(alone, following))
-    follows = _share(_FOLLOWS, _FOLLOWS_BIAS, _points_back(question), following - alone)
+    asks_back = _share(_ASKS_BACK, bool(_SAID.search(question)), back - max(alone, following))
+    follows = _share(_FOLLOWS, _points_back(question), following - alone)
     shares_of = {
         TEXT: (1 - asks_back) * (1 - follows),
         FOLLOW_UP: (1 - asks_back) * follows,
@@ -112,12 +125,22 @@ def about(services: Services, question: str) -> Mapping[str, float]:
     return {name: round(share, 4) for name, share in shares_of.items()}
 
 
+def is_follow_up(shares: Mapping[str, float]) -> bool:
+    """Whether a question is most probably a follow-up; `shares` may be empty."""
+    return _likeliest(shares) == FOLLOW_UP
+
+
+def is_about_conversation(shares: Mapping[str, float]) -> bool:
+    """Whether a question is most probably about the conversation; `shares` may be empty."""
+    return _likeliest(shares) == CONVERSATION
+
+
 def stand_alone(services: Services, question: str, before: Sequence[Exchange]) -> str:
     """A follow-up question so that it can be understood without what was said `before`, the last exchange at the end.
 
     The model writes it. What it wrote is taken where it holds all that the question asks for, and adds nothing but
-    words of the conversation; else the question is handed on with the last exchange in brackets: what it refers to is
-    then in it in any case.
+    words of the conversation; else the question is handed on with the last exchanges in brackets, back to one that
+    stands alone: what it refers to is then in it in any case.
     """
     shown = [exchange.shown for exchange in before]
     messages = [turn for example in _EXAMPLES for turn in _example(*example)]
@@ -127,17 +150,22 @@ def stand_alone(services: Services, question: str, before: Sequence[Exchange]) -
     written = reply.text.strip()
     if reply.finish == "stop" and is_same(question, written, shown):
         return written
-    last = shown[-1]
-    return f"{question} (asked after: {last.question} {last.answer})"
+    first = max((place for place, each in enumerate(before) if not each.in_brackets), default=0)
+    said = " ".join(part for exchange in shown[max(first, len(shown) - _BRACKETED) :] for part in exchange)
+    return f"{question}{_BRACKET}{said})"
 
 
-def is_same(question: str, written: str, before: Sequence[Exchange]) -> bool:
+def is_same(question: str, written: str, before: Sequence[tuple[str, str]]) -> bool:
     """Whether `written` can be the question put so that it stands alone: nothing lost, something of the conversation
     gained, nothing made up, and no word left that points back."""
     asked, found = _telling(question), _telling(written)
-    known = asked.union(*(_telling(f"{each.question} {each.answer}") for each in before))
+    known = asked.union(*(_telling(" ".join(exchange)) for exchange in before))
     kept, added = asked <= found, found - asked
     return kept and bool(added) and added <= known and not _BACK.search(written) and not _GOING_ON.search(written)
+
+
+def _likeliest(shares: Mapping[str, float]) -> str:
+    return max(shares, key=shares.__getitem__, default=TEXT)
 
 
 def _telling(text: str) -> frozenset[str]:
@@ -149,14 +177,19 @@ def _points_back(question: str) -> bool:
     return short or bool(_BACK.search(question) or _GOING_ON.search(question))
 
 
-def _share(weights: Mapping[str, float], bias: float, by_words: bool, by_likelihood: float) -> float:
-    return 1 / (1 + math.exp(-(bias + weights["words"] * by_words + weights["likelihood"] * by_likelihood)))
+def _share(weights: Mapping[str, float], by_words: bool, by_likelihood: float) -> float:
+    odds = weights["bias"] + weights["words"] * by_words + weights["likelihood"] * by_likelihood
+    return 1 / (1 + math.exp(-odds))
 
 
 def _example(question: str, answer: str, following: str, written: str) -> tuple[Message, Message]:
-    return Message("user", _follow_up([Exchange(question, answer)], following)), Message("assistant", written)
+    return Message("user", _follow_up([(question, answer)], following)), Message("assistant", written)
 
 
-def _follow_up(before: Sequence[Exchange], question: str) -> str:
-    said = "\n".join(f"Question: {each.question}\nAnswer: {each.answer}" for each in before)
+def _line(text: str) -> str:
+    return as_data(" ".join(text.split()))
+
+
+def _follow_up(before: Sequence[tuple[str, str]], question: str) -> str:
+    said = "\n".join(f"Question: {asked}\nAnswer: {answer}" for asked, answer in before)
     return f"{said}\nFollow-up question: {question}"
