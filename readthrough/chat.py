@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from readthrough.agents.reading.following import Exchange
     from readthrough.api import Book
     from readthrough.memory.runs import Run, Step
-    from readthrough.memory.shelf import Shelf
     from readthrough.working import OnText, Prepared
 
 UNDERSTANDING = "understand"
@@ -136,7 +135,7 @@ class Chat:
     def similar(self, question: str, k: int = 5) -> list[tuple[Run, float]]:
         """The `k` runs over these texts, of any conversation or none, whose question and answer fit a question best."""
         runs = [run for run in self._book.runs.runs() if run.answer and run.recipe.get("documents") == self._ids]
-        return self._recall(self._book.prepare()).search(runs, question, k)
+        return self._recall.search(runs, question, k)
 
     @property
     def turns(self) -> list[Turn]:
@@ -201,21 +200,21 @@ class Chat:
             with services.step(UNDERSTANDING, 0):
                 shares = dict(about(services, asked))
                 if is_follow_up(shares):
-                    question = stand_alone(services, asked, self._exchanges(asked, before, ready))
+                    question = stand_alone(services, asked, self._exchanges(asked, before))
         except BudgetError:
             pass  # the question is asked as it is: that run says that the budget is spent
         steps = notes.steps(services.run)
         notes.close()
         return _Understood(question, shares, steps[0] if steps else None)
 
-    def _exchanges(self, asked: str, before: Sequence[Turn], ready: Prepared) -> list[Exchange]:
+    def _exchanges(self, asked: str, before: Sequence[Turn]) -> list[Exchange]:
         """The last turns, and before them older ones that fit the question, in order."""
         from readthrough.agents.reading.following import Exchange
 
         older, last = before[:-_LAST_TURNS], before[-_LAST_TURNS:]
         shown = list(last)
         if older:
-            hits = self._shelf(older, ready).search(asked, _OLDER_TURNS, self._recall(ready).index)
+            hits = self._recall.turns(older).search(asked, _OLDER_TURNS, self._recall.index)
             found = {hit.chunk.document for hit in hits}
             shown = [turn for turn in older if turn.document.id in found] + shown
         return [Exchange(turn.asked, turn.question, "" if turn.abstained else turn.said) for turn in shown]
@@ -228,8 +227,8 @@ class Chat:
         from readthrough.agents.runs.running import run
         from readthrough.agents.workflows.retrieve import Retrieve
 
-        services = replace(ready.services, shelf=self._shelf(before, ready))
-        workflow = Retrieve(index=self._recall(ready).index, whole_tokens=0)
+        services = replace(ready.services, shelf=self._recall.turns(before))
+        workflow = Retrieve(index=self._recall.index, whole_tokens=0)
         step = understood.step
         answer = run(workflow, Question(understood.question), services, before=step)
         ready.services.run = answer.run
@@ -283,13 +282,11 @@ class Chat:
                     found.setdefault(place, Evidence.cut(self._book.document(place[0]), *place[1:], item.supports))
         return tuple(found.values())
 
-    def _shelf(self, turns: Sequence[Turn], ready: Prepared) -> Shelf:
-        return self._recall(ready).turns(turns)
-
-    def _recall(self, ready: Prepared) -> Recall:
+    @property
+    def _recall(self) -> Recall:
         if self._recalled is None:
             settings = self._book.settings
-            self._recalled = Recall(settings.home, ready.services.shelf.embedder, settings.index)
+            self._recalled = Recall(settings.home, self._book.embedder, settings.index)
         return self._recalled
 
 

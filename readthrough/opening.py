@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from json import dumps
@@ -17,6 +17,7 @@ from readthrough.types import Event
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from readthrough.memory.conversations import Turn
     from readthrough.memory.library import Library
     from readthrough.memory.recall import Recall
     from readthrough.memory.runs import Run, RunLog
@@ -176,3 +177,23 @@ def open_recall(settings: Settings) -> Recall:
     from readthrough.retrieval.embedders.open import open_embedder
 
     return Recall(settings.home, open_embedder(settings.embedder, settings.device), settings.index)
+
+
+def forget(settings: Settings, runs: Iterable[Run] | None = None, turns: Iterable[Turn] | None = None) -> None:
+    """Take out of what is found again every run but these, or every turn but these, after others were deleted.
+
+    Raises:
+        LibraryError: it cannot be written.
+    """
+    from readthrough.memory.recall import FOLDER
+
+    if not (settings.home / FOLDER).exists():
+        return
+    recall = open_recall(settings)
+    try:
+        if runs is not None:
+            recall.keep_runs(runs)
+        if turns is not None:
+            recall.keep_turns(turns)
+    finally:
+        recall.close()

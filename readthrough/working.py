@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from readthrough.memory.runs import RunLog
     from readthrough.memory.shelf import Shelf
     from readthrough.models.base import ModelBackend
+    from readthrough.retrieval.base import Embedder
 
 OnEvent = Callable[[Event], None]
 OnText = Callable[[str], None]
@@ -70,6 +71,11 @@ class Working:
     def paths(self) -> tuple[str, ...]:
         """The files and folders that were read, as they were given."""
         return tuple(str(path) for path in self._texts.paths)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of the library; its weights are loaded on first use."""
+        return self._library.embedder
 
     @property
     def run(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ from readthrough.types import SCHEMA_VERSION
 if TYPE_CHECKING:
     from readthrough.api import Book
     from readthrough.chat import Chat
+    from readthrough.config import Settings
     from readthrough.memory.conversations import Conversations
     from readthrough.types import Answer
 
@@ -190,7 +192,7 @@ def _open(flags: ChatFlags, screen: Screen) -> Book:
         hint = "name files or folders; --session NAME goes on with a conversation"
         raise UsageError("there is no text to ask", hint=hint)
     if not paths:
-        with _conversations(flags) as log:
+        with _conversations(flags) as (log, _):
             read = log.find(str(flags.session)).read
         here = read.folder == os.getcwd()
         paths = [path if here else os.path.normpath(os.path.join(read.folder, path)) for path in read.paths]
@@ -248,38 +250,31 @@ def _prompt() -> str:
     return line
 
 
-def _conversations(flags: ChatFlags) -> Any:
-    from contextlib import closing
-
+@contextmanager
+def _conversations(flags: ChatFlags) -> Iterator[tuple[Conversations, Settings]]:
     from readthrough.config import load_settings
     from readthrough.memory.conversations import FILE, Conversations
 
-    return closing(Conversations(load_settings(overrides(flags)).settings.home / FILE))
+    settings = load_settings(overrides(flags)).settings
+    log = Conversations(settings.home / FILE)
+    try:
+        yield log, settings
+    finally:
+        log.close()
 
 
 def _manage(flags: ChatFlags) -> int:
+    from readthrough.opening import forget
+
     screen = Screen(flags)
-    log: Conversations
-    with _conversations(flags) as log:
+    with _conversations(flags) as (log, settings):
         if flags.delete is not None:
             log.delete(flags.delete)
-            _forget(flags, log)
+            forget(settings, turns=(turn for each in log.sessions() for turn in log.turns(each.name)))
             screen.say(f"{flags.delete} was deleted; its runs stay in the log: `readthrough runs prune`")
         if flags.listed:
             _list(log, screen)
     return 0
-
-
-def _forget(flags: ChatFlags, log: Conversations) -> None:
-    """Take the turns of what was deleted out of what is searched."""
-    from readthrough.config import load_settings
-    from readthrough.opening import open_recall
-
-    recall = open_recall(load_settings(overrides(flags)).settings)
-    try:
-        recall.keep_turns(turn for session in log.sessions() for turn in log.turns(session.name))
-    finally:
-        recall.close()
 
 
 def _list(log: Conversations, screen: Screen) -> None:

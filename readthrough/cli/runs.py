@@ -108,7 +108,9 @@ def search(flags: SearchFlags) -> None:
         raise UsageError("there is nothing to look for")
     screen = Screen(flags)
     with _log(flags) as (runs, settings), closing(open_recall(settings)) as recall:
-        found = recall.search(runs.runs(), flags.query, flags.most)
+        every = runs.runs()
+        found = recall.search(every, flags.query, flags.most)
+        recall.keep_runs(every)  # as they were before they had their answer, they are still there
         states = [_state(run, runs) for run, _ in found]
     if flags.json:
         rows = [
@@ -196,7 +198,7 @@ def resume(flags: ResumeFlags) -> int:
 def prune(flags: PruneFlags) -> None:
     """Delete old runs, their notes and their checkpoints; one that is at work stays."""
     from readthrough.agents.runs.checkpoints import prune as prune_runs
-    from readthrough.opening import CHECKPOINTS, open_recall
+    from readthrough.opening import CHECKPOINTS, forget
 
     if flags.older_than is None and flags.keep is None:
         raise UsageError("nothing to prune by", hint="--older-than DAYS, --keep N, or both")
@@ -210,8 +212,7 @@ def prune(flags: PruneFlags) -> None:
             or (flags.older_than is not None and run.started < before)
         ]
         gone = prune_runs(runs, settings.home / CHECKPOINTS, doomed)
-        with closing(open_recall(settings)) as recall:
-            recall.keep_runs(runs.runs())
+        forget(settings, runs=runs.runs())
     if flags.json:
         screen.json({"schema": SCHEMA_VERSION, "deleted": gone, "kept": sorted(set(doomed) - set(gone))})
         return

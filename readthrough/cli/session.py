@@ -12,10 +12,11 @@ from readthrough.errors import ReadthroughError, UsageError
 from readthrough.types import Limits
 
 if TYPE_CHECKING:
-    from readthrough.api import Book, OnApproval
+    from readthrough.api import Book
     from readthrough.cli.flags import Bounded, Common
     from readthrough.cli.screen import Screen
     from readthrough.config import Overrides
+    from readthrough.working import OnApproval
 
 SETTINGS = ("model", "workflow", "index", "embedder", "home", "device", "dtype", "encoding")
 

@@ -25,7 +25,8 @@ TEXT, FOLLOW_UP, CONVERSATION = "text", "follow-up", "conversation"
 
 ORDERS = (
     "Write a question about a book that anybody can understand.",
-    "Write a short follow-up question that refers to the answer before it with a word such as he, she, it, they or that.",
+    "Write a short follow-up question that refers to the answer before it with a word such as he, she, it, they or "
+    "that.",
     "Write a question about this conversation: what was asked or answered earlier.",
 )
 """The orders that a question about the text, a follow-up, and one about the conversation would be written to."""
