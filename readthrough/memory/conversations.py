@@ -199,7 +199,7 @@ class Conversations(SqliteFile):
                 "INSERT INTO turns (session, number, asked, started) VALUES (?, ?, ?, ?)",
                 (session, number, asked, now),
             )
-        return Turn(session, number, asked, now)
+        return Turn(session, number, asked, now, question=asked)
 
     def finish(self, turn: Turn, facts: Sequence[Fact]) -> None:
         """Note the answer of a turn, with the facts in it."""

@@ -152,7 +152,7 @@ def stand_alone(services: Services, question: str, before: Sequence[Exchange]) -
     if reply.finish == "stop" and is_same(question, written, shown):
         return written
     first = max((place for place, each in enumerate(before) if not each.in_brackets), default=0)
-    said = " ".join(part for exchange in shown[max(first, len(shown) - _BRACKETED) :] for part in exchange)
+    said = " ".join(part for exchange in shown[max(first, len(shown) - _BRACKETED) :] for part in exchange if part)
     return f"{question}{_BRACKET}{said})"
 
 
