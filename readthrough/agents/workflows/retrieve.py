@@ -135,7 +135,7 @@ class Retrieve(Workflow):
         last = {"answer": self._answer, "quote": self._quote, "abstain": self._abstain, "retell": self._retell}
         add_nodes(graph, {**nodes, **last})
         graph.add_edge(START, "find")
-        graph.add_conditional_edges("find", self._after_find, ["read", "weigh", "retell"])
+        graph.add_conditional_edges("find", self._after_find, ["read", "weigh", "retell", "abstain"])
         graph.add_conditional_edges("read", self._after_read, ["weigh", "answer", "abstain"])
         graph.add_conditional_edges("weigh", self._after_weigh, ["read", "quote"])
         for name in last:
@@ -216,6 +216,8 @@ class Retrieve(Workflow):
     def _after_find(self, state: State, runtime: Runtime[Services]) -> str:
         if state.get("passages"):
             return "retell"
+        if not state["candidates"] and not state.get("choices"):
+            return "abstain"  # no word of the question stands in the texts, and no vectors were asked
         return "weigh" if self._quotes(state, runtime.context) else "read"
 
     def _quotes(self, state: Mapping[str, Any], services: Services) -> bool:
@@ -285,7 +287,7 @@ class Retrieve(Workflow):
         return {"reply": reply.keep(services), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
 
     def _abstain(self, state: State, runtime: Runtime[Services]) -> State:
-        return {"reply": Reply.refused(state["stated"]).keep(runtime.context), "spans": []}
+        return {"reply": Reply.refused(state.get("stated")).keep(runtime.context), "spans": []}
 
     def _passages(self, services: Services, ranked: Sequence[int], question: Question) -> list[Chunk]:
         """The best chunks, their neighbours, what they rest on: as many as the budget holds, in reading order."""
