@@ -81,7 +81,9 @@ def test_fresh(run: Run) -> None:
 
 
 def test_commands(run: Run) -> None:
-    done = run("chat", "book.txt", piped=f"{WHO}\n/turns\n/sources\n/similar light\n/help\n/trns\n/again\n/quit\n{WHO}\n")
+    done = run(
+        "chat", "book.txt", piped=f"{WHO}\n/turns\n/sources\n/similar light\n/help\n/trns\n/again\n/quit\n{WHO}\n"
+    )
     assert "  1. Who keeps the light?\n     Ann keeps the light.\n" in done.out
     assert "book.txt  text, " in done.out and "/similar TEXT" in done.err
     assert "did you mean /turns?" in done.err

@@ -32,7 +32,10 @@ def test_turns_and_facts_outlive_the_process(tmp_path: Path) -> None:
     log.close()
     log = Conversations(tmp_path / "home" / "conversations.sqlite")
     turns = log.turns("whale")
-    assert [(turn.number, turn.asked, turn.said) for turn in turns] == [(1, "Who?", "Ann. Nobody else."), (2, "Why?", "")]
+    assert [(turn.number, turn.asked, turn.said) for turn in turns] == [
+        (1, "Who?", "Ann. Nobody else."),
+        (2, "Why?", ""),
+    ]
     assert turns[1] == second and log.open("whale", Read()).turns == 2
     assert log.facts("whale", 1) == [Fact(0, 4, "abc", 10, 20), Fact(5, 17, "abc", 30, 40)]
     assert log.find("last").name == "whale"
