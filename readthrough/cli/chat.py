@@ -17,7 +17,7 @@ from readthrough.cli.ask import print_text, workflow_options
 from readthrough.cli.flags import PATHS, Asking, Printing, command
 from readthrough.cli.guard import PARTIAL, report
 from readthrough.cli.screen import Screen
-from readthrough.cli.session import limits, on_approval, open_book, overrides
+from readthrough.cli.session import again, limits, on_approval, open_book, overrides
 from readthrough.errors import InputError, ReadthroughError, UsageError
 from readthrough.types import SCHEMA_VERSION
 
@@ -72,7 +72,7 @@ def chat(flags: ChatFlags) -> int:
         for line in _lines(talk.at_terminal):
             if not talk.hear(line):
                 break
-        screen.say(f"`readthrough chat --session {conversation.session.name}` goes on")
+        screen.say(f"`{again('chat', '--session', conversation.session.name, flags=flags)}` goes on")
         return talk.code or (PARTIAL if book.partial else 0)
 
 
@@ -110,6 +110,7 @@ class Talk:
             elif word:
                 self._answer(lambda **given: self._chat.ask(line, fresh=self._flags.fresh, **given))
         except ReadthroughError as error:
+            self._end_line()
             code = report(error, as_json=self._flags.json, verbose=self._flags.verbose)
             self.code = self.code or code
         return True
@@ -134,8 +135,7 @@ class Talk:
         except KeyboardInterrupt:
             if not self.at_terminal:
                 raise
-            if screen.take_streamed():
-                screen.data("")
+            self._end_line()
             screen.say("stopped; /again goes on")
             return
         if self._flags.json:
@@ -150,6 +150,11 @@ class Talk:
             self.code = self.code or PARTIAL
         if answer.resumable:
             screen.say("/again goes on from there")
+
+    def _end_line(self) -> None:
+        """Behind a part of an answer that was streamed, begin a line anew."""
+        if self._screen.take_streamed():
+            self._screen.data("")
 
     def _similar(self, text: str) -> None:
         latest = self._chat.latest
@@ -271,8 +276,10 @@ def _manage(flags: ChatFlags) -> int:
         if flags.delete is not None:
             log.delete(flags.delete)
             forget(settings, turns=(turn for each in log.sessions() for turn in log.turns(each.name)))
+            if flags.json:
+                screen.json({"schema": SCHEMA_VERSION, "deleted": flags.delete})
             screen.say(f"{flags.delete} was deleted; its runs stay in the log: `readthrough runs prune`")
-        if flags.listed:
+        else:
             _list(log, screen)
     return 0
 

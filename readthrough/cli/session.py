@@ -95,5 +95,10 @@ def resumable(book: Book, flags: Common, screen: Screen) -> Iterator[None]:
 
 def resuming(run: str, flags: Common) -> str:
     """The command that goes on with a run."""
-    home = f" --home {shlex.quote(str(flags.home))}" if flags.home else ""
-    return f"readthrough runs resume {run}{home}"
+    return again("runs", "resume", run, flags=flags)
+
+
+def again(*words: str, flags: Common) -> str:
+    """The command of these words, in the same home folder."""
+    home = ("--home", str(flags.home)) if flags.home else ()
+    return shlex.join(("readthrough", *words, *home))

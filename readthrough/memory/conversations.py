@@ -114,7 +114,9 @@ class Turn:
 
     @property
     def _heading(self) -> str:
-        return f"Turn {self.number}. The reader asked: {self.question}\nThe answer was: "
+        # In the words of questions about it: of four (`what did you tell me about ...`), the small model found the
+        # answer stated in all with these words, and in two with `The reader asked`, `The answer was`.
+        return f"Turn {self.number}. You asked me: {self.question}\nI told you: "
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,9 +74,10 @@ _ASKS_BACK = MappingProxyType({"words": 4.95, "likelihood": 1.19, "bias": -2.74}
 _FUNCTION_WORDS = (
     "a an the and or but so of in on at to by for from with as about into is are was were be been do does did has have "
     "had will would can could should may might must who whom whose what which when where why how not no s he him his "
-    "she her hers it its they them their this that these those there then else one other"
+    "she her hers it its they them their this that these those there then else one other name many much"
 )
 _FUNCTION = frozenset(_FUNCTION_WORDS.split())
+_STEM = 3
 _SHOWN_CHARS = 300
 _BRACKET = " (asked after: "
 _BRACKETED = 3
@@ -160,9 +161,11 @@ def is_same(question: str, written: str, before: Sequence[tuple[str, str]]) -> b
     """Whether `written` can be the question put so that it stands alone: nothing lost, something of the conversation
     gained, nothing made up, and no word left that points back."""
     asked, found = _telling(question), _telling(written)
-    known = asked.union(*(_telling(" ".join(exchange)) for exchange in before))
-    kept, added = asked <= found, found - asked
-    return kept and bool(added) and added <= known and not _BACK.search(written) and not _GOING_ON.search(written)
+    known = {word[:_STEM] for word in asked.union(*(_telling(" ".join(exchange)) for exchange in before))}
+    added = found - asked
+    made_up = any(word[:_STEM] not in known for word in added)  # `hide` is known where `hid` was said
+    points_back = bool(_BACK.search(written) or _GOING_ON.search(written))
+    return asked <= found and bool(added) and not made_up and not points_back
 
 
 def _likeliest(shares: Mapping[str, float]) -> str:

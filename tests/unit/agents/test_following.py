@@ -67,8 +67,8 @@ def test_a_model_without_logits_chooses(services: Services) -> None:
     ("question", "written", "holds"),
     [
         ("And who is her brother?", "Who is Ann Weller's brother?", True),
-        ("Why?", "Why did Ann Weller hide the key under the stair?", False),  # `hide` is neither question nor answer
-        ("Why?", "Why did Ann Weller hid the key?", True),
+        ("Why?", "Why did Ann Weller hide the key under the stair?", True),
+        ("Why?", "Why did Ann Weller sell the key?", False),  # nothing was sold
         ("And who is her brother?", "And who is her brother?", False),  # nothing gained
         ("And who is her brother?", "Who is Ann Weller?", False),  # the brother is lost
         ("And who is her brother?", "Who is Tom Weller's brother?", False),  # Tom was never named

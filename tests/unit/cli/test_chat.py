@@ -155,7 +155,7 @@ def test_list_and_delete(run: Run, home: Path) -> None:
         ("whale", 1, ["book.txt"]),
     ]
     assert run("chat", "--list").out.splitlines()[1].startswith("whale")
-    assert run("chat", "--delete", "shark").code == 0
+    assert run("chat", "--delete", "shark", "--json").json == {"schema": 1, "deleted": "shark"}
     log = Conversations(home / "conversations.sqlite")
     assert [session.name for session in log.sessions()] == ["whale"]
     assert run("runs", "list", "--json").json["runs"], "runs stay"
