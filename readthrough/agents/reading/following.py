@@ -1,10 +1,10 @@
 """Questions in a conversation: what one is about, and how it is put so that it can be understood alone.
 
 Whether a question follows on from what was said is decided from two signs: words that point back, and how much more
-likely the question is as a follow-up than as a question that stands alone, by log-likelihood a token. The weights are
-logistic regressions over 70 made-up questions with the small model, which tells 68 of them by both signs and says the
-same of all when it is asked. Only English words that point back are known; of other languages the second sign
-decides alone.
+likely the question is as a follow-up than as a question that stands alone, by log-likelihood a token; the same for
+questions about the conversation. The weights are logistic regressions over made-up questions with the small model,
+which says the same of all when it is asked (docs/log.md). Only English words that point back are known; in other
+languages the second sign decides alone.
 """
 
 from __future__ import annotations
@@ -59,15 +59,20 @@ QUESTION_TOKENS = 96
 """The most tokens of a question that is put anew."""
 
 _BACK = re.compile(
-    r"\b(?:he|him|his|she|hers?|it|its|they|them|theirs?|this|that|these|those|there|then|else|one|others?)\b",
+    r"\b(?:he|him|his|she|hers?|it|its|they|them|theirs?|this|that|these|those|then|else|one|others?"
+    r"|(?<!\bis )(?<!\bare )(?<!\bwas )(?<!\bwere )there)\b",
     re.IGNORECASE,
 )
 _GOING_ON = re.compile(r"^\W*(?:and|or|but|so|what about|how about)\b", re.IGNORECASE)
 _NAME = re.compile(r"\s[A-Z]|_")
 _SHORT_WORDS = 3
-_TOLD = r"(?:say|said|tell|told|ask(?:ed)?|answer(?:ed|s)?|mention(?:ed)?|discuss(?:ed)?|talk(?:ed)?|questions?|repeat)"
-_WHO = r"(?:you|your|we|our|I|my|me)"
-_SAID = re.compile(rf"\b{_WHO}\b.*\b{_TOLD}\b|\b{_TOLD}\b.*\b{_WHO}\b|\bconversation\b", re.IGNORECASE)
+# What was said, not what is to be said: `can you tell me who ...` asks about the text.
+_SAID = re.compile(
+    r"\b(?:did|have|had) (?:you|we|I)\b.*\b(?:say|said|tell|told|ask(?:ed)?|answer(?:ed)?|mention(?:ed)?|discuss(?:ed)?"
+    r"|talk(?:ed)?)\b|\b(?:you|we|I) (?:\w+ )?(?:said|told|asked|answered|mentioned|discussed|talked)\b"
+    r"|\b(?:your|my|our)\b.*\b(?:answers?|questions?)\b|\brepeat\b|\b(?:this|our) conversation\b",
+    re.IGNORECASE,
+)
 _FOLLOWS = MappingProxyType({"words": 3.97, "likelihood": 2.5, "bias": -4.54})
 _ASKS_BACK = MappingProxyType({"words": 4.95, "likelihood": 1.19, "bias": -2.74})
 # Words that a question put anew may lose or gain without another meaning.

@@ -39,6 +39,9 @@ def services(tmp_path: Path) -> Services:
         ("Who is Queequeg?", 0, "text"),
         ("What did you tell me about the key?", 2, "conversation"),
         ("What did I ask you before?", 2, "conversation"),
+        ("Repeat your last answer.", 2, "conversation"),
+        ("Can you tell me who keeps the light?", 0, "text"),
+        ("Tell me who asked the doctor.", 0, "text"),
     ],
 )
 def test_words_and_likelihood_say_what_a_question_is_about(
