@@ -165,7 +165,7 @@ def test_what_the_conversation_does_not_say_is_asked_of_the_texts(path: Path) ->
 
 
 def test_an_interrupted_answer_goes_on(path: Path) -> None:
-    model = scripted(faults={1: KeyboardInterrupt()})  # type: ignore[dict-item]
+    model = scripted(faults={1: KeyboardInterrupt()})
     with rt.read(path, model=model) as book, book.chat() as chat:
         with pytest.raises(KeyboardInterrupt):
             chat.ask(WHO)
