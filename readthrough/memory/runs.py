@@ -98,6 +98,14 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute("DROP TABLE runs_0")
 
 
+def _add_calls(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE calls (
+            run TEXT NOT NULL REFERENCES runs ON DELETE CASCADE, number INTEGER NOT NULL, node TEXT NOT NULL,
+            call TEXT NOT NULL, reply TEXT NOT NULL, PRIMARY KEY (run, number, node, call)) WITHOUT ROWID"""
+    )
+
+
 def text_hash(text: str) -> str:
     """The SHA-256 of a text, under which the log keeps it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -118,7 +126,7 @@ class RunLog:
             LibraryError: the file cannot be opened as a run log.
         """
         self.path = path
-        self._file = SqliteFile(path, (_create,), "run log")
+        self._file = SqliteFile(path, (_create, _add_calls), "run log")
 
     def start(
         self,
@@ -141,6 +149,7 @@ class RunLog:
     def finish(self, run: str, answer: dict[str, Any]) -> None:
         """Note the answer of a run (`Answer.to_dict()`)."""
         with self._file.write() as db:
+            db.execute("DELETE FROM calls WHERE run = ?", (run,))
             row = (time.time(), json.dumps(answer, ensure_ascii=False), run)
             db.execute("UPDATE runs SET finished = ?, answer = ? WHERE id = ?", row)
 
@@ -151,6 +160,12 @@ class RunLog:
         text = json.dumps(values, ensure_ascii=False)
         with self._file.write() as db:
             db.execute("INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?)", (run, step.number, step.node, text))
+            # Not yet those of this step: a kill may still come between here and its checkpoint.
+            db.execute("DELETE FROM calls WHERE run = ? AND number < ?", (run, step.number))
+
+    def calls(self, run: str, number: int, node: str) -> Calls:
+        """The replies of endpoints that a step got, until the next step is noted."""
+        return Calls(self._file, (run, number, node))
 
     def put(self, run: str, text: str) -> str:
         """Keep a text of a run; returns its SHA-256, under which `get` finds it."""
@@ -251,6 +266,26 @@ class RunLog:
 
     def _lock_file(self, run: str) -> Path:
         return (self.path or Path()).parent / "running" / f"{run}.lock"
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The replies of endpoints within one step, for when it is repeated (`readthrough.models.journal.Replies`)."""
+
+    file: SqliteFile
+    step: tuple[str, int, str]
+
+    def find(self, call: str) -> dict[str, Any] | None:
+        """The reply that is kept of a call."""
+        query = "SELECT reply FROM calls WHERE run = ? AND number = ? AND node = ? AND call = ?"
+        rows = self.file.read(query, *self.step, call)
+        return json.loads(rows[0][0]) if rows else None
+
+    def keep(self, call: str, reply: dict[str, Any]) -> None:
+        """Keep the reply of a call."""
+        with self.file.write() as db:
+            values = (*self.step, call, json.dumps(reply, ensure_ascii=False))
+            db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?)", values)
 
 
 def _run(row: tuple[Any, ...]) -> Run:
