@@ -161,7 +161,8 @@ class Worker:
         return claim.tries > self._job.tries
 
     def _needs_text(self, wanted: list[tuple[Work, str]]) -> bool:
-        return any(self._twin(recipe) is None for _, recipe in wanted)
+        together = any(work.whole for work in self._job.works)  # what cannot be read must be known by then
+        return together or any(self._twin(recipe) is None for _, recipe in wanted)
 
     def _twin(self, recipe: str) -> Result | None:
         """The answer of a document with the same content, unless it speaks of that one by its path."""
@@ -191,7 +192,7 @@ class Worker:
             except Exception as error:  # noqa: BLE001  a mistake with one document must not end a batch of hours
                 return self._failed(begun, error)
             else:
-                told = replace(begun, run=answer.run, answer=self._told_answer(answer), finished=time.time())
+                told = replace(begun, run=answer.run, answer=self._told_answer(begun.path, answer), finished=time.time())
                 return replace(told, state="stopped" if answer.resumable else "done")
         raise AssertionError("unreachable: tries is at least 1")
 
@@ -230,9 +231,12 @@ class Worker:
         trace = "".join(traceback.format_exception(error))
         return {"type": type(error).__name__, "message": str(error), "path": None, "hint": None, "traceback": trace}
 
-    def _told_answer(self, answer: Answer) -> dict[str, Any]:
+    def _told_answer(self, path: str, answer: Answer) -> dict[str, Any]:
         """An Answer as the table keeps it: its paths begin in the folder, wherever that lies tomorrow."""
         told = answer.to_dict()
+        if path == WHOLE:
+            lost = [row for row in self._table.documents(self._job.name) if row.state in ("failed", "aside")]
+            told["skipped_files"] = [{"path": row.path, "reason": (row.error or {})["message"]} for row in lost]
         for item in (*told["evidence"], *told["skipped_files"]):
             key = "document" if "document" in item else "path"
             item[key] = self._relative(item[key])

@@ -44,7 +44,8 @@ class Outcome:
     """How a run of a batch ended.
 
     Attributes:
-        counts: how many documents are in each state.
+        counts: how many documents are in each state; the folder as a whole is none.
+        left: how many, the folder as a whole too, are not done yet.
         changes: what was new in the folder.
         asked: how many answers were made now.
         failed: how many answers failed or were stopped by a budget, of documents that could be read.
@@ -54,6 +55,7 @@ class Outcome:
     """
 
     counts: dict[str, int]
+    left: int
     changes: Changes
     asked: int
     failed: int
@@ -65,11 +67,6 @@ class Outcome:
     def lost(self) -> int:
         """How many documents failed or were set aside."""
         return self.counts.get("failed", 0) + self.counts.get("aside", 0)
-
-    @property
-    def left(self) -> int:
-        """How many documents are not done yet."""
-        return self.counts.get("waiting", 0) + self.counts.get("running", 0)
 
     @property
     def partial(self) -> bool:
@@ -120,7 +117,7 @@ def enter(job: Job, table: Table, settings: Settings) -> Changes:
 
 
 def _recipe(job: Job, file: Found, settings: Settings) -> str:
-    return digest([job.recipe(work, file.content, settings) for work in job.works_of(file.path)])
+    return digest([file.content, *(job.recipe(work, file.content, settings) for work in job.works_of(file.path))])
 
 
 def workers_of(job: Job, settings: Settings) -> int:
@@ -166,7 +163,8 @@ class _Run:
         if self._stop.error is not None:
             raise self._stop.error
         return Outcome(
-            self._table.counts(self._job.name),
+            self._table.counts(self._job.name, whole=False),
+            self._left(),
             changes,
             self._counted.asked,
             self._table.failed_results(self._job.name),

@@ -249,9 +249,10 @@ class Table:
         query = "SELECT path, size_bytes FROM documents WHERE job = ? AND state = 'waiting'"
         return [(path, size) for path, size in self._file.read(query, job)]
 
-    def counts(self, job: str) -> dict[str, int]:
-        """How many documents are in each state."""
-        query = "SELECT state, count(*) FROM documents WHERE job = ? AND state != 'gone' GROUP BY state"
+    def counts(self, job: str, whole: bool = True) -> dict[str, int]:
+        """How many documents are in each state, the folder as a whole among them where `whole`."""
+        but = "" if whole else f" AND path != '{WHOLE}'"
+        query = f"SELECT state, count(*) FROM documents WHERE job = ? AND state != 'gone'{but} GROUP BY state"
         return dict(self._file.read(query, job))
 
     def failed_results(self, job: str) -> int:
