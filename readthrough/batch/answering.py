@@ -7,13 +7,14 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from readthrough.api import Book
 from readthrough.batch.files import on_disk
 from readthrough.batch.job import WHOLE, Job, Work
-from readthrough.batch.table import Claim, Result, State, Table
+from readthrough.batch.table import Claim, Result, ResultState, State, Table
 from readthrough.config import Settings
 from readthrough.documents.load import is_document
 from readthrough.errors import (
@@ -128,19 +129,23 @@ class Worker:
             error = {"type": "DocumentError", "message": what, "path": path, "hint": "`readthrough batch retry`"}
             self._table.leave(self._job.name, self._name, path, "aside", error)
             return
+        book: LentBook | None = None
         try:
-            book = read_document(self._job, self._table, self._tools, path) if self._needs_text(wanted) else None
+            if any(work.whole for work in self._job.works):
+                book = read_document(self._job, self._table, self._tools, path)  # what cannot be must be known by then
+            for work, recipe in wanted:
+                if self._stop:
+                    self._table.leave(self._job.name, self._name, path, "waiting")
+                    return
+                if not self._copied(path, work, recipe):
+                    book = book or read_document(self._job, self._table, self._tools, path)
+                    self._keep(work, self._asked(path, work, recipe, book))
         except InputError as error:
             passed_over = isinstance(error, NotTextError) and not is_document(Path(path))
             state: State = "skipped" if passed_over else "failed"
             self._table.leave(self._job.name, self._name, path, state, self._told(error))
-            return
-        for work, recipe in wanted:
-            if self._stop:
-                self._table.leave(self._job.name, self._name, path, "waiting")
-                return
-            self._answer_one(path, work, recipe, book)
-        self._table.leave(self._job.name, self._name, path, "done")
+        else:
+            self._table.leave(self._job.name, self._name, path, "done")
 
     def _open_works(self, claim: Claim) -> list[tuple[Work, str]]:
         """What has no answer yet, with the recipe of the answer."""
@@ -160,41 +165,32 @@ class Worker:
             return False
         return claim.tries > self._job.tries
 
-    def _needs_text(self, wanted: list[tuple[Work, str]]) -> bool:
-        together = any(work.whole for work in self._job.works)  # what cannot be read must be known by then
-        return together or any(self._twin(recipe) is None for _, recipe in wanted)
-
-    def _twin(self, recipe: str) -> Result | None:
-        """The answer of a document with the same content, unless it speaks of that one by its path."""
+    def _copied(self, path: str, work: Work, recipe: str) -> bool:
+        """Take the answer of a document with the same content, unless it speaks of that one by its path."""
         twin = self._table.twin(recipe)
-        said = (twin.answer or {}).get("answer", "") if twin is not None else ""
-        return None if twin is None or twin.path in said else twin
-
-    def _answer_one(self, path: str, work: Work, recipe: str, book: LentBook | None) -> None:
-        twin = self._twin(recipe)
-        if twin is not None:
-            answer = self._moved(twin.answer or {}, twin.path, path)
-            self._keep(work, replace(twin, path=path, work=work.id, answer=answer))
-        elif book is not None:
-            self._keep(work, self._asked(path, work, recipe, book))
+        answer = twin.answer if twin is not None else None
+        if twin is None or answer is None or twin.path in answer["answer"]:
+            return False
+        self._keep(work, replace(twin, path=path, work=work.id, answer=self._moved(answer, twin.path, path)))
+        return True
 
     def _asked(self, path: str, work: Work, recipe: str, book: LentBook) -> Result:
         """The answer to one work, after as many tries as it takes and may take."""
         begun = self._begun(path, work, recipe)
-        for attempt in range(1, self._job.tries + 1):
+        for tried in count(1):
             try:
                 answer = self._run(begun, work, book)
+                break
             except EndpointError as error:
-                if attempt == self._job.tries or self._stop.wait(PAUSE_SECONDS * 2 ** (attempt - 1)):
+                if tried == self._job.tries or self._stop.wait(PAUSE_SECONDS * 2 ** (tried - 1)):
                     return self._failed(begun, error)
             except _FATAL:
                 raise
             except Exception as error:  # noqa: BLE001  a mistake with one document must not end a batch of hours
                 return self._failed(begun, error)
-            else:
-                told = replace(begun, run=answer.run, answer=self._told_answer(begun.path, answer), finished=time.time())
-                return replace(told, state="stopped" if answer.resumable else "done")
-        raise AssertionError("unreachable: tries is at least 1")
+        told = self._told_answer(path, answer)
+        state: ResultState = "stopped" if answer.resumable else "done"
+        return replace(begun, state=state, run=answer.run, answer=told, finished=time.time())
 
     def _begun(self, path: str, work: Work, recipe: str) -> Result:
         """The open result of a work, with the run that a worker before left, unless that one is still at it."""

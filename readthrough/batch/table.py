@@ -19,6 +19,7 @@ from readthrough.errors import UsageError
 
 LEASE_SECONDS = 60.0
 
+ResultState = Literal["open", "done", "stopped", "failed"]
 State = Literal["waiting", "running", "done", "failed", "aside", "skipped", "gone"]
 
 TABLES = (
@@ -80,7 +81,7 @@ class Result:
     path: str
     work: str
     recipe: str
-    state: Literal["open", "done", "stopped", "failed"]
+    state: ResultState
     run: str = ""
     answer: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
