@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from readthrough.errors import (
 )
 from readthrough.memory.runs import new_run
 from readthrough.opening import Models, Texts
-from readthrough.types import Answer
+from readthrough.types import Answer, Usage
 
 if TYPE_CHECKING:
     from readthrough.memory.library import Library
@@ -243,9 +243,9 @@ class Worker:
         return path.removeprefix(root) if path is not None else None
 
     def _moved(self, answer: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-        """The answer of another document of the same content, as this one's."""
+        """The answer of another document of the same content, as this one's, which has cost nothing."""
         evidence = [item | {"document": new} if item["document"] == old else item for item in answer["evidence"]]
-        return answer | {"evidence": evidence}
+        return answer | {"evidence": evidence, "usage": asdict(Usage())}
 
     def _works(self, path: str) -> tuple[Work, ...]:
         return self._job.works_of(path)
