@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, load_settings
@@ -124,9 +123,9 @@ class Book(Working):
                 model, chunker and index hold for this question; the settings' workflow where left out.
             on_text: hears the answer piece by piece as it is written.
             limits: the most that the answer may take; where it ends the run, `Answer.stopped` says so.
-            options: options of the workflow; an unknown one is an error. Two are not the workflow's:
-                `checkpointer`, any LangGraph saver in place of the file in the home folder, and `on_approval`,
-                which is asked where `limits` want an approval: it gets a mapping with a `message`, and returns
+            options: options of the workflow; an unknown one is an error. Three are not the workflow's: `run`, the id
+                of the new run; `checkpointer`, a LangGraph saver in place of the file in the home folder; and
+                `on_approval`, which gets a mapping with a `message` where `limits` want an approval, and returns
                 whether to go on. Without it such a run stops there, and `resume` goes on with it.
 
         Raises:
@@ -137,9 +136,10 @@ class Book(Working):
         from readthrough.agents.base import Question
         from readthrough.agents.runs.running import run
 
-        checkpointer = options.pop("checkpointer", None)
+        checkpointer, run_id = options.pop("checkpointer", None), options.pop("run", "")
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
         ready = self.prepare(workflow, on_text, limits, **options)
+        ready.services.run = run_id
         with self.at_work(checkpointer) as saver:
             return run(ready.workflow, asked, ready.services, saver, ready.kept)
 
@@ -298,9 +298,7 @@ class Book(Working):
     def __enter__(self) -> Book:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

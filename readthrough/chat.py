@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from readthrough.documents.sentences import sentence_spans
@@ -154,9 +154,7 @@ class Chat:
     def __enter__(self) -> Chat:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _take(
@@ -199,13 +197,11 @@ class Chat:
         notes = RunLog()  # the run that the step is noted in begins with the question that it is to find
         services = replace(ready.services, runs=notes, run=notes.start(asked, UNDERSTANDING, ready.services.model.name))
         question, shares = asked, dict[str, float]()
-        try:
-            with services.step(UNDERSTANDING, 0):
-                shares = dict(about(services, asked))
-                if is_follow_up(shares):
-                    question = stand_alone(services, asked, self._exchanges(asked, before))
-        except BudgetError:
-            pass  # the question is asked as it is: that run says that the budget is spent
+        # Where the budget is spent, the question is asked as it is: that run says so.
+        with suppress(BudgetError), services.step(UNDERSTANDING, 0):
+            shares = dict(about(services, asked))
+            if is_follow_up(shares):
+                question = stand_alone(services, asked, self._exchanges(asked, before))
         steps = notes.steps(services.run)
         notes.close()
         return _Understood(question, shares, steps[0] if steps else None)
@@ -234,9 +230,9 @@ class Chat:
         workflow = Retrieve(index=self._recall.index, whole_tokens=0, abstain_below=_SAID_BELOW)
         step = understood.step
         answer = run(workflow, Question(understood.question), services, before=step)
-        ready.services.run = answer.run
         if answer.abstained and answer.stopped is None:
             return None, replace(understood, step=step and replace(step, usage=answer.usage))
+        ready.services.run = answer.run
         answer = replace(answer, evidence=(*answer.evidence, *self._sources(answer, before)))
         services.runs.finish(answer.run, answer.to_dict())
         return answer, understood

@@ -10,6 +10,7 @@ import typer
 from readthrough import __version__
 from readthrough.cli import (
     ask,
+    batch,
     chat,
     config,
     graph,
@@ -34,8 +35,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-MODULES = (ask, chat, summarize, search, map, index, library, runs, graph, evaluation, schema, models, listing, config)
-for module in MODULES:
+for module in (
+    ask,
+    chat,
+    summarize,
+    search,
+    map,
+    index,
+    batch,
+    library,
+    runs,
+    graph,
+    evaluation,
+    schema,
+    models,
+    listing,
+    config,
+):
     module.register(app)
 
 

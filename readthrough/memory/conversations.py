@@ -14,11 +14,11 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 from readthrough.catalogue import nearest
 from readthrough.errors import UsageError
-from readthrough.memory.schema import Migrations
 from readthrough.memory.sqlite_file import SqliteFile
 from readthrough.types import Document
 
@@ -135,17 +135,22 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-class Conversations(SqliteFile):
+class Conversations:
     """One SQLite file; `path` None keeps them in memory. Safe to share by threads and processes."""
 
-    what: ClassVar[str] = "file of conversations"
-    migrations: ClassVar[Migrations] = (_create,)
+    def __init__(self, path: Path | None = None) -> None:
+        """Open the file, making it where there is none.
+
+        Raises:
+            LibraryError: it cannot be opened as a file of conversations.
+        """
+        self._file = SqliteFile(path, (_create,), "file of conversations")
 
     def open(self, name: str | None, read: Read) -> Session:
         """The conversation `name` as it was left, or a new one; without a name, a new one with a name of its own."""
         now = time.time()
         name = name or time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + uuid.uuid4().hex[:4]
-        with self._write() as db:
+        with self._file.write() as db:
             db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, ?, ?, ?)", (name, now, now, *_columns(read)))
         return self._sessions("WHERE name = ?", name)[0]
 
@@ -169,7 +174,7 @@ class Conversations(SqliteFile):
     def turns(self, session: str) -> list[Turn]:
         """The turns of a conversation, in order, those without an answer too."""
         columns = "number, asked, started, finished, question, shares, from_log, answer"
-        rows = self._read(f"SELECT {columns} FROM turns WHERE session = ? ORDER BY number", session)
+        rows = self._file.read(f"SELECT {columns} FROM turns WHERE session = ? ORDER BY number", session)
         return [
             Turn(
                 session,
@@ -188,7 +193,7 @@ class Conversations(SqliteFile):
             UsageError: the conversation was deleted meanwhile.
         """
         now = time.time()
-        with self._write() as db:
+        with self._file.write() as db:
             changed = db.execute(
                 "UPDATE sessions SET used = ?, paths = ?, folder = ?, documents = ? WHERE name = ?",
                 (now, *_columns(read), session),
@@ -207,7 +212,7 @@ class Conversations(SqliteFile):
         """Note the answer of a turn, with the facts in it."""
         shares, answer = (json.dumps(value, ensure_ascii=False) for value in (turn.shares, turn.answer))
         values = (time.time(), turn.question, shares, int(turn.from_log), answer, turn.session, turn.number)
-        with self._write() as db:
+        with self._file.write() as db:
             changed = db.execute(
                 """UPDATE turns SET finished = ?, question = ?, shares = ?, from_log = ?, answer = ?
                 WHERE session = ? AND number = ?""",
@@ -223,7 +228,9 @@ class Conversations(SqliteFile):
     def facts(self, session: str, turn: int) -> list[Fact]:
         """What the answer of a turn stands on, in its order."""
         columns = "start, stop, document, source_start, source_stop"
-        rows = self._read(f"SELECT {columns} FROM facts WHERE session = ? AND turn = ? ORDER BY rowid", session, turn)
+        rows = self._file.read(
+            f"SELECT {columns} FROM facts WHERE session = ? AND turn = ? ORDER BY rowid", session, turn
+        )
         return [Fact(*row) for row in rows]
 
     def delete(self, session: str) -> None:
@@ -233,12 +240,16 @@ class Conversations(SqliteFile):
             UsageError: there is none of this name.
         """
         name = self.find(session).name
-        with self._write() as db:
+        with self._file.write() as db:
             db.execute("DELETE FROM sessions WHERE name = ?", (name,))
+
+    def close(self) -> None:
+        """Close the file. Calling it twice is fine."""
+        self._file.close()
 
     def _sessions(self, where: str, *values: str) -> list[Session]:
         count = "(SELECT count(*) FROM turns WHERE session = name)"
-        rows = self._read(
+        rows = self._file.read(
             f"SELECT name, started, used, paths, folder, documents, {count} FROM sessions {where}", *values
         )
         return [

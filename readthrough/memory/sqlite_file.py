@@ -1,4 +1,4 @@
-"""One SQLite file in the home folder that threads and processes share: the run log, the conversations."""
+"""A small SQLite file that threads and processes share: one connection, one writer at a time, typed errors."""
 
 from __future__ import annotations
 
@@ -8,30 +8,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from readthrough.memory.database import BUSY_SECONDS, guard
 from readthrough.memory.schema import Migrations, migrate
 
 
 class SqliteFile:
-    """The file `path`, made and brought to this version where need be; None keeps it in memory.
+    """A file of its own, brought to its schema's version; `path` None keeps it in memory."""
 
-    A subclass says what it is (`what`, for errors) and how its tables are made (`migrations`).
-    """
-
-    what: ClassVar[str]
-    migrations: ClassVar[Migrations]
-
-    def __init__(self, path: Path | None = None) -> None:
-        """Open the file, making it where there is none.
+    def __init__(self, path: Path | None, steps: Migrations, what: str) -> None:
+        """Open the file, making it where there is none; errors call it `what`.
 
         Raises:
-            LibraryError: it cannot be opened, or is none of this kind.
+            LibraryError: the file cannot be used.
         """
         self.path = path
+        self._what = what
         self._lock = threading.RLock()
-        with self._guard():
+        with self.guard():
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -40,17 +35,13 @@ class SqliteFile:
             )
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing, a power cut the last steps
-            migrate(self._db, str(path or ":memory:"), self.migrations, self.what)
-
-    def close(self) -> None:
-        """Close the file. Calling it twice is fine."""
-        self._db.close()
+            self._db.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing, a power cut the last rows
+            migrate(self._db, str(path or ":memory:"), steps, what)
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is kept, or nothing."""
-        with self._lock, self._guard():
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, of which all is kept or nothing."""
+        with self._lock, self.guard():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -60,9 +51,15 @@ class SqliteFile:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock, self._guard():
+    def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        with self._lock, self.guard():
             return self._db.execute(query, values).fetchall()
 
-    def _guard(self) -> AbstractContextManager[None]:
-        return guard(self.path or Path(":memory:"), self.what)
+    def guard(self) -> AbstractContextManager[None]:
+        """Turns the errors of SQLite and of the disk into LibraryError that names the file."""
+        return guard(self.path or Path(":memory:"), self._what)
+
+    def close(self) -> None:
+        """Close the file. Calling it twice is fine."""
+        self._db.close()
