@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from email.message import EmailMessage
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 CONTAINER = (
     '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container" version="1.0"><rootfiles>'
@@ -124,6 +127,61 @@ def save_docx(path: Path) -> None:
         table.cell(index // 2, index % 2).text = text
     document.add_paragraph("She lit it at six.")
     document.save(str(path))
+
+
+def save_pptx(path: Path) -> None:
+    """Two slides, written by python-pptx: a title with a list and notes; a table, and a text box in a group."""
+    import pptx
+
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[1])
+    slide.shapes.title.text = "The Lighthouse"
+    slide.placeholders[1].text = "The keeper is named Ann.\nShe lit it at six."
+    slide.notes_slide.notes_text_frame.text = "Speak slowly."
+    slide = presentation.slides.add_slide(presentation.slide_layouts[6])
+    table = slide.shapes.add_table(2, 2, 0, 0, 10**6, 10**6).table
+    for index, text in enumerate(("Hour", "Oil", "Six", "Two pints")):
+        table.cell(index // 2, index % 2).text = text
+    slide.shapes.add_group_shape().shapes.add_textbox(0, 0, 10**6, 10**6).text_frame.text = "In a group"
+    presentation.save(str(path))
+
+
+def save_xlsx(path: Path) -> None:
+    """Two sheets, written by openpyxl: a table below a title, and a hidden sheet."""
+    import openpyxl
+
+    workbook = openpyxl.Workbook()
+    sheet = workbook.active
+    sheet.title = "Oil"
+    for row in (["The Lighthouse"], [], ["Hour", "Keeper", "Pints"], ["six", "The keeper is named Ann.", 2]):
+        sheet.append(row)
+    sheet.append(["nine", "Bob", 1.5])
+    hidden = workbook.create_sheet("Geheim")
+    hidden.sheet_state = "hidden"
+    hidden["B3"] = "Schlüssel"
+    workbook.save(path)
+
+
+def mail(subject: str, body: str, attachments: Mapping[str, bytes] | None = None) -> EmailMessage:
+    """A message with these files attached."""
+    message = EmailMessage()
+    message["From"], message["To"] = "Ann <ann@example.org>", "tom@example.org"
+    message["Date"], message["Subject"] = "Mon, 23 Nov 2026 13:07:16 +0000", subject
+    message.set_content(body)
+    for name, data in (attachments or {}).items():
+        message.add_attachment(data, maintype="application", subtype="octet-stream", filename=name)
+    return message
+
+
+def notebook_cell(source: str, kind: str = "markdown", **more: Any) -> dict[str, Any]:
+    """A cell of a notebook."""
+    return {"cell_type": kind, "metadata": {}, "source": source.splitlines(keepends=True), **more}
+
+
+def notebook(cells: Sequence[Mapping[str, Any]]) -> bytes:
+    """A notebook of format 4 in Python."""
+    metadata = {"language_info": {"name": "python"}}
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": list(cells)}).encode()
 
 
 def many_entries_zip(count: int) -> bytes:
