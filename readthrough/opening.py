@@ -41,6 +41,7 @@ class Texts:
         shelf = library.shelve(
             [str(path) for path in self.paths],
             encoding=settings.encoding,
+            ocr=settings.ocr,
             stdin=self.stdin,
             vectors=settings.index not in ("bm25", "late-interaction"),
             chunker=None if settings.chunker is None else open_chunker(settings.chunker),

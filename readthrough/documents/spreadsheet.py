@@ -178,7 +178,8 @@ def _kind(number: str, code: str | None) -> str:
 
 def _date(value: float, from_1904: bool) -> str:
     """A count of days as a date, a time, or both."""
-    start = datetime(1904, 1, 1) if from_1904 else datetime(1899, 12, 31 if value < 60 else 30)  # Excel has a 1900-02-29
+    # Excel believes that there was a 29th of February in 1900.
+    start = datetime(1904, 1, 1) if from_1904 else datetime(1899, 12, 31 if value < 60 else 30)
     moment = start + timedelta(seconds=round(value * 86_400))
     clock = f"{moment:%H:%M:%S}".removesuffix(":00")
     if value < 1:

@@ -65,19 +65,26 @@ class KnownFile:
     unchanged: bool
 
 
-def loading_of(kind: str, encoding: str | None) -> str:
+WITH_IMAGES = frozenset(("pdf", "eml"))
+"""The loaders whose texts depend on the languages in which images of pages are recognised."""
+
+
+def loading_of(kind: str, encoding: str | None, ocr: str | None = None) -> str:
     """How bytes become text: two documents of the same bytes and the same loading are the same."""
-    return f"{kind}/{LOADING_VERSIONS.get(kind, LOADING_VERSION)}/{encoding or 'detected'}"
+    loading = f"{kind}/{LOADING_VERSIONS.get(kind, LOADING_VERSION)}/{encoding or 'detected'}"
+    return f"{loading}/{ocr}" if ocr and kind in WITH_IMAGES else loading
 
 
-def find_file(connection: sqlite3.Connection, source: Source, encoding: str | None) -> KnownFile | None:
-    """What is known of a file that was read before, in this encoding."""
+def find_file(
+    connection: sqlite3.Connection, source: Source, encoding: str | None, ocr: str | None = None
+) -> KnownFile | None:
+    """What is known of a file that was read before, in this encoding and with these languages of images."""
     row = connection.execute(
         """SELECT documents.key, documents.id, documents.kind, files.loading, size_bytes, modified_ns, changed_ns,
         inode, seen_ns FROM files JOIN documents ON documents.key = files.document WHERE path = ?""",
         (source.path,),
     ).fetchone()
-    if row is None or row[3] != loading_of(row[2], encoding):
+    if row is None or row[3] != loading_of(row[2], encoding, ocr):
         return None
     quiet = row[8] - max(row[5], row[6]) > RACY_NS
     return KnownFile(row[0], row[1], quiet and row[4:8] == astuple(source.mark))

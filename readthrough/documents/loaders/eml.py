@@ -90,10 +90,10 @@ class _Writer:
 
     def _attachment(self, part: Message, place: tuple[str, ...], depth: int) -> None:
         self._begin(place)
-        if part.get_content_type() == "message/rfc822" and isinstance(part.get_payload(), list):
+        if part.get_content_type() == "message/rfc822" and (inner := _children(part)):
             self._write(f"Attached message: {place[-1]}\n\n")
             if depth < MOST_DEPTH:
-                self.message(part.get_payload(0), place[:-1], depth + 1)
+                self.message(inner[0], place[:-1], depth + 1)
             else:
                 self._write("[not read: messages are nested too deeply]\n\n")
             return
@@ -131,8 +131,8 @@ def _parts_of(part: Message, bodies: bool = True) -> Iterator[tuple[Message, boo
 
     Of several forms of one text the first in the order of `BODIES` is yielded, and what is attached to the others.
     """
-    children = part.get_payload()
-    if part.get_content_maintype() != "multipart" or not isinstance(children, list):
+    children = _children(part)
+    if part.get_content_maintype() != "multipart" or not children:
         is_text = part.get_content_type() in BODIES and part.get_content_disposition() != "attachment"
         if bodies or not is_text:
             yield part, is_text and not _file_name(part)
@@ -143,6 +143,12 @@ def _parts_of(part: Message, bodies: bool = True) -> Iterator[tuple[Message, boo
     else:
         for child in children:
             yield from _parts_of(child, bodies)
+
+
+def _children(part: Message) -> list[Message]:
+    """The parts that a part consists of; none where it is a leaf."""
+    payload = part.get_payload()
+    return [child for child in payload if isinstance(child, Message)] if isinstance(payload, list) else []
 
 
 def _best_form(forms: list[Message]) -> Message:
@@ -169,8 +175,8 @@ def _file_name(part: Message) -> str:
     """The name of an attached file without its folders; of an attached message its subject; empty where there is none."""
     try:
         name = part.get_filename() or ""
-        if not name and part.get_content_type() == "message/rfc822" and isinstance(part.get_payload(), list):
-            name = _header(part.get_payload(0), "Subject")
+        if not name and part.get_content_type() == "message/rfc822" and (inner := _children(part)):
+            name = _header(inner[0], "Subject")
     except _BAD_HEADER:
         return ""
     return " ".join(without_surrogates(name).replace("\0", "").split())
@@ -178,8 +184,7 @@ def _file_name(part: Message) -> str:
 
 def _payload(part: Message) -> bytes:
     """The bytes of a leaf; of reports that consist of headers, these."""
-    children = part.get_payload()
-    if isinstance(children, list):
+    if children := _children(part):
         blocks = ["\n".join(f"{key}: {value}" for key, value in child.raw_items()) for child in children]
         return "\n\n".join(blocks).encode("utf-8", "surrogateescape")
     data = part.get_payload(decode=True)

@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from readthrough.documents.loaders.markdown import find_headings
-from readthrough.documents.reading import FileLoader, Heading, decode, fingerprint, read_source, sections_from
-from readthrough.documents.reading import normalise_newlines, without_surrogates
+from readthrough.documents.reading import (
+    FileLoader,
+    Heading,
+    decode,
+    fingerprint,
+    normalise_newlines,
+    read_source,
+    sections_from,
+    without_surrogates,
+)
 from readthrough.errors import DocumentError
 from readthrough.types import Document
 
@@ -85,8 +93,7 @@ def _places(cell: Mapping[str, Any], number: int, text: str, start: int) -> list
     title = f"Cell {number}, In [{count}]" if isinstance(count, int) else f"Cell {number}"
     own = find_headings(text) if cell.get("cell_type") == "markdown" else []
     if cell.get("cell_type") == "heading":  # of format 3
-        level = cell.get("level")
-        own = [Heading(0, level if level in range(1, 7) else 1, " ".join(text.lstrip("#").split()))]
+        own = [Heading(0, _level(cell), " ".join(text.lstrip("#").split()))]
     places = [] if own and own[0].start == 0 else [Heading(start, CELL_LEVEL, title)]
     for heading in own:
         if heading.title:
@@ -99,8 +106,7 @@ def _cell_text(cell: Mapping[str, Any], language: str) -> str:
     """A cell as Markdown."""
     kind, source = cell.get("cell_type"), _text(cell.get("source", cell.get("input")))
     if kind == "heading":
-        level = cell.get("level")
-        return f"{'#' * (level if level in range(1, 7) else 1)} {' '.join(source.split())}"
+        return f"{'#' * _level(cell)} {' '.join(source.split())}"
     if kind not in FENCED:
         return source
     parts = [_fenced(source, language if kind == "code" else "")] if source.strip() else []
@@ -110,6 +116,11 @@ def _cell_text(cell: Mapping[str, Any], language: str) -> str:
         if shown.strip():
             parts.append(f"Output:\n{_fenced(shown, '')}")
     return "\n".join(parts)
+
+
+def _level(cell: Mapping[str, Any]) -> int:
+    level = cell.get("level")
+    return level if isinstance(level, int) and 1 <= level < CELL_LEVEL else 1
 
 
 def _output(output: Mapping[str, Any]) -> str:

@@ -134,7 +134,8 @@ def row_lines(rows: Iterable[Row]) -> Iterator[str]:
             if place == found:
                 names = {column: cell.text for column, cell in row.cells.items()}
             named = {} if found is not None and place <= found else names
-            yield " | ".join([str(row.number), *(_shown(cell, named.get(column)) for column, cell in row.cells.items())])
+            cells = [_shown(cell, named.get(column)) for column, cell in row.cells.items()]
+            yield " | ".join([str(row.number), *cells])
 
 
 def _blocks(rows: Iterable[Row]) -> Iterator[Iterator[Row]]:
