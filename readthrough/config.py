@@ -52,7 +52,7 @@ class Settings(BaseModel):
     ocr: str | None = Field(
         None,
         pattern=r"^[\w/]+(\+[\w/]+)*$",
-        description="languages in which pages of PDFs without text are recognised, such as eng+deu; none where left out",
+        description="languages, such as eng+deu, in which pages of PDFs without text are recognised",
     )
     base_url: str | None = Field(None, description="address of the endpoint for openai: models")
     deadline_seconds: float = Field(600.0, gt=0, description="total time for one call of an endpoint")

@@ -42,6 +42,22 @@ class LoadLimits:
 DEFAULT_LIMITS = LoadLimits()
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How bytes become text, where that is a question.
+
+    Attributes:
+        encoding: the text encoding; detected when left out.
+        ocr: the languages in which pages of PDFs without text are recognised, see `LoadLimits`.
+    """
+
+    encoding: str | None = None
+    ocr: str | None = None
+
+
+AS_DETECTED = Loading()
+
+
 @runtime_checkable
 class Loader(Protocol):
     """Reads one kind of file into a Document with exact places.

@@ -11,7 +11,6 @@ from readthrough.retrieval.base import Embedder
 from readthrough.retrieval.embedders.open import DEFAULT
 from readthrough.types import Chunk, Document
 
-
 OF_LINES = frozenset(("code", "csv"))
 """Kinds of documents whose lines mean something, so that they are divided between them."""
 

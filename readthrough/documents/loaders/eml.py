@@ -172,7 +172,7 @@ def _header(message: Message, header: str) -> str:
 
 
 def _file_name(part: Message) -> str:
-    """The name of an attached file without its folders; of an attached message its subject; empty where there is none."""
+    """The name of an attached file, of an attached message its subject; empty where there is none."""
     try:
         name = part.get_filename() or ""
         if not name and part.get_content_type() == "message/rfc822" and (inner := _children(part)):
