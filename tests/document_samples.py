@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from email.message import EmailMessage
 from functools import cache
@@ -17,6 +18,8 @@ CONTAINER = (
     '<rootfile full-path="OPS/package.opf" media-type="application/oebps-package+xml"/></rootfiles></container>'
 )
 XHTML = '<html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head><body>{}</body></html>'
+RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
 
@@ -57,6 +60,28 @@ def pdf_from(objects: Iterable[bytes], trailer_entries: bytes = b"") -> bytes:
     out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     out += b"trailer << /Size %d /Root 1 0 R%s >>\nstartxref\n%d\n%%%%EOF" % (len(offsets) + 1, trailer_entries, table)
     return bytes(out)
+
+
+def scanned_pdf_bytes(pages: Sequence[Sequence[str]], dots_per_inch: int = 200) -> bytes:
+    """A PDF of pages that are images of these lines of text."""
+    import pypdfium2
+
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b""]
+    with pypdfium2.PdfDocument(pdf_bytes(pages)) as source:
+        for page in source:
+            bitmap = page.render(scale=dots_per_inch / 72, grayscale=True)
+            number, size = len(objects) + 1, (bitmap.width, bitmap.height)
+            rows = (bytes(bitmap.buffer)[row * bitmap.stride :][: size[0]] for row in range(size[1]))
+            entries = b"/Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8" % size
+            objects += [
+                b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R"
+                b" /Resources << /XObject << /I %d 0 R >> >> >>" % (number + 1, number + 2),
+                pdf_stream(b"612 0 0 792 0 0 cm /I Do"),
+                pdf_stream(zlib.compress(b"".join(rows)), b"/Type /XObject /Filter /FlateDecode " + entries),
+            ]
+    kids = b" ".join(b"%d 0 R" % (3 + 3 * index) for index in range(len(pages)))
+    objects[1] = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, len(pages))
+    return pdf_from(objects)
 
 
 def encrypted_pdf_bytes() -> bytes:
@@ -111,6 +136,41 @@ def docx_entries(body: str, prolog: str = "") -> dict[str, str]:
 def docx_paragraph(text: str) -> str:
     """A paragraph of a DOCX as XML."""
     return f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def relation_entry(targets: Mapping[str, str]) -> str:
+    """The relations of a part: r1, r2, ... by the target of each, with the last word of its type."""
+    nodes = "".join(
+        f'<Relationship Id="r{number}" Type="{RELATIONS}/{kind}" Target="{target}"/>'
+        for number, (target, kind) in enumerate(targets.items(), 1)
+    )
+    return f'<Relationships xmlns="{PACKAGE}/relationships">{nodes}</Relationships>'
+
+
+def pptx_entries(text: str, prolog: str = "") -> dict[str, str]:
+    """The entries of a minimal PPTX of one slide with this text, which may be XML."""
+    slide = f"<sld><cSld><spTree><sp><txBody><p><r><t>{text}</t></r></p></txBody></sp></spTree></cSld></sld>"
+    return {
+        "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"/>',
+        "ppt/presentation.xml": f'<presentation xmlns:r="{RELATIONS}"><sldIdLst><sldId r:id="r1"/></sldIdLst>'
+        "</presentation>",
+        "ppt/_rels/presentation.xml.rels": relation_entry({"slides/slide1.xml": "slide"}),
+        "ppt/slides/slide1.xml": prolog + slide,
+    }
+
+
+def xlsx_entries(rows: str, prolog: str = "", strings: Sequence[str] = ()) -> dict[str, str]:
+    """The entries of a minimal XLSX of one sheet with these rows as XML, and of the strings that they name."""
+    items = "".join(f"<si><t>{string}</t></si>" for string in strings)
+    return {
+        "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"/>',
+        "xl/workbook.xml": f'<workbook xmlns:r="{RELATIONS}"><sheets><sheet name="One" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": relation_entry(
+            {"worksheets/sheet1.xml": "worksheet", "sharedStrings.xml": "sharedStrings"}
+        ),
+        "xl/worksheets/sheet1.xml": f"{prolog}<worksheet><sheetData>{rows}</sheetData></worksheet>",
+        "xl/sharedStrings.xml": f"<sst>{items}</sst>",
+    }
 
 
 def save_docx(path: Path) -> None:

@@ -35,10 +35,11 @@ class CsvLoader(FileLoader):
 def column_names(text: str) -> str:
     """The names of the columns on one line, `Region, Sales`; empty where no row holds them.
 
-    The row may stand below lines of one cell, such as a title.
+    It is the first row of as many cells as most rows have; a title may stand above it.
     """
     rows = _sample(text)
-    row = next((row for row in rows[:-1] if len(row) > 1), [])
+    cells, _ = _most_common(rows)
+    row = next((row for row in rows[:-1] if len(row) == cells), [])
     names = [" ".join(cell.split()) for cell in row if cell.strip()]
     title = ", ".join(names)
     if not are_names(names):
@@ -55,10 +56,15 @@ def _sample(text: str) -> list[list[str]]:
     chosen: list[list[str]] = []
     for delimiter in DELIMITERS:
         rows = _rows(sample, delimiter)
-        cells, same = Counter(map(len, rows)).most_common(1)[0] if rows else (1, 0)
+        cells, same = _most_common(rows)
         if cells > 1 and (same / len(rows), cells) > best:
             best, chosen = (same / len(rows), cells), rows
     return chosen
+
+
+def _most_common(rows: list[list[str]]) -> tuple[int, int]:
+    """The number of cells that most rows have, and how many have it."""
+    return Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
 
 
 def _rows(sample: str, delimiter: str) -> list[list[str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import mimetypes
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from email.errors import MessageError
+from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import default
@@ -26,6 +28,7 @@ from readthrough.errors import DocumentError, InputError
 from readthrough.types import Document, Section
 
 HEADERS = ("From", "To", "Cc", "Bcc", "Date", "Subject")
+KNOWN_BY = frozenset(("from", "to", "date", "subject", "message-id"))
 BODIES = ("text/plain", "text/html")
 MOST_DEPTH = 3
 """Messages within messages are read so deep."""
@@ -46,7 +49,7 @@ class EmlLoader(FileLoader):
         data = read_source(path, name, self.limits)
         try:
             message = _PARSER.parsebytes(data)
-            if not any(message[header] is not None for header in ("From", "To", "Date", "Subject", "Message-ID")):
+            if KNOWN_BY.isdisjoint(key.lower() for key in message.keys()):  # noqa: SIM118 - a message is no mapping
                 raise DocumentError("not an e-mail: it has no From, To, Date or Subject", path=name)
             writer = _Writer(self.limits, name)
             writer.message(message, (), 1)
@@ -161,13 +164,14 @@ def _best_form(forms: list[Message]) -> Message:
 
 
 def _header(message: Message, header: str) -> str:
-    """A header on one line, decoded; as it stands where it breaks the rules."""
-    raw = [str(value) for key, value in message.raw_items() if key.lower() == header.lower()]
-    try:
-        raw = [value.encode("ascii", "surrogateescape").decode("utf-8") for value in raw]  # bytes, not RFC 2047's words
-        shown = [str(default.header_factory(header, " ".join(value.split()))) for value in raw]
-    except _BAD_HEADER:
-        shown = raw
+    """A header on one line, decoded; as it stands where it breaks the rules.
+
+    Not as the standard library parses it: of an address that it cannot parse nothing would be left.
+    """
+    shown = [str(value) for key, value in message.raw_items() if key.lower() == header.lower()]
+    with suppress(*_BAD_HEADER):
+        plain = [value.encode("ascii", "surrogateescape").decode("utf-8") for value in shown]
+        shown = [str(make_header(decode_header(" ".join(value.split())))) for value in plain]
     return without_surrogates(" ".join(", ".join(shown).split()))
 
 
