@@ -71,7 +71,8 @@ def scanned_pdf_bytes(pages: Sequence[Sequence[str]], dots_per_inch: int = 200) 
         for page in source:
             bitmap = page.render(scale=dots_per_inch / 72, grayscale=True)
             number, size = len(objects) + 1, (bitmap.width, bitmap.height)
-            rows = (bytes(bitmap.buffer)[row * bitmap.stride :][: size[0]] for row in range(size[1]))
+            pixels = bytes(bitmap.buffer)
+            rows = (pixels[row * bitmap.stride : row * bitmap.stride + size[0]] for row in range(size[1]))
             entries = b"/Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8" % size
             objects += [
                 b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R"

@@ -51,7 +51,7 @@ class Tesseract:
         width, height = page.get_size()
         if width <= 0 or height <= 0:
             return ""
-        program, environment = _require(self._languages)
+        program, environment = require(self._languages)
         scale = DOTS_PER_INCH / POINTS_PER_INCH
         scale = min(scale, math.sqrt(MOST_PIXELS / (width * height)), MOST_SIDE_PIXELS / max(width, height))
         dots = max(round(scale * POINTS_PER_INCH), 1)
@@ -81,7 +81,7 @@ def _image(page: PdfPage, scale: float) -> bytes:
 
 
 @cache
-def _require(languages: str) -> tuple[str, dict[str, str]]:
+def require(languages: str) -> tuple[str, dict[str, str]]:
     """The program and the environment to run it in; one page at a time needs no more than one thread.
 
     Raises:

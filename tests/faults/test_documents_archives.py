@@ -140,7 +140,9 @@ def test_a_spine_that_points_outside_reads_nothing(href: str, tmp_path: Path) ->
         load(tmp_path / "spine.epub")
 
 
-@pytest.mark.parametrize("target", ["../../../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "http://127.0.0.1/x"])
+@pytest.mark.parametrize(
+    "target", ["../../../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "http://127.0.0.1/x"]
+)
 def test_relations_that_point_outside_read_nothing(target: str, tmp_path: Path) -> None:
     slides = {**pptx_entries("Text"), "ppt/_rels/presentation.xml.rels": relation_entry({target: "slide"})}
     sheets = {**xlsx_entries("<row/>"), "xl/_rels/workbook.xml.rels": relation_entry({target: "worksheet"})}

@@ -104,7 +104,10 @@ def test_messages_within_messages(tmp_path: Path) -> None:
             b"Subject: q\nContent-Type: text/plain; charset=koi8-r\nContent-Transfer-Encoding: base64\n\n68nOxdTMxdo=",
             "Subject: q\n\n",
         ),
-        (b"Subject: q\nContent-Transfer-Encoding: quoted-printable\n\nK=C3=B6ln=\n am Rhein", "Subject: q\n\nKöln am Rhein"),
+        (
+            b"Subject: q\nContent-Transfer-Encoding: quoted-printable\n\nK=C3=B6ln=\n am Rhein",
+            "Subject: q\n\nKöln am Rhein",
+        ),
         (b"Subject: q\nContent-Type: text/plain; charset=x-none\n\nwords", "Subject: q\n\nwords"),
         (b"To: <a@b>, (\nFrom: @@,;<\nSubject:\n folded\n\nx", "From: @@,;<\nTo: <a@b>, (\nSubject: folded\n\nx"),
         (b"Subject: q\nContent-Type: multipart/mixed; boundary=none\n\nno parts", "no parts"),

@@ -52,7 +52,11 @@ def test_cells_and_their_places(tmp_path: Path) -> None:
 
 def test_outputs(tmp_path: Path) -> None:
     outputs: list[dict[str, Any]] = [
-        {"output_type": "execute_result", "data": {"text/plain": ["<Figure>"], "image/png": "aGVsbG8="}, "metadata": {}},
+        {
+            "output_type": "execute_result",
+            "data": {"text/plain": ["<Figure>"], "image/png": "aGVsbG8="},
+            "metadata": {},
+        },
         {"output_type": "display_data", "data": {"image/svg+xml": "<svg/>"}, "metadata": {}},
         {
             "output_type": "error",
@@ -102,5 +106,7 @@ def test_broken_notebooks(data: bytes, reason: str, tmp_path: Path) -> None:
 
 
 def test_lone_surrogates_and_strange_values(tmp_path: Path) -> None:
-    source = b'{"cells": [{"cell_type": "markdown", "source": "a \\ud800 \\ud83d\\ude00"}, {"cell_type": 7, "source": "b"}]}'
+    source = (
+        b'{"cells": [{"cell_type": "markdown", "source": "a \\ud800 \\ud83d\\ude00"}, {"cell_type": 7, "source": "b"}]}'
+    )
     assert read(source, tmp_path).text == "a \ufffd 😀\n\nb"

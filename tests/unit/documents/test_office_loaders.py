@@ -177,7 +177,12 @@ def test_notes_on_cells(tmp_path: Path) -> None:
     assert load(tmp_path / "a.xlsx").text == "Sheet: Sheet\n2 | 3\nNote at B2: counted twice"
 
 
-cells = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.sampled_from(["Ann", "größe", "一 二", "a | b", "x: y"])
+cells = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**9), 10**9)
+    | st.sampled_from(["Ann", "größe", "一 二", "a | b", "x: y"])
+)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -237,7 +242,9 @@ def test_broken_workbooks(change: dict[str, str | None], reason: str, tmp_path: 
 
 
 def test_rows_and_cells_without_places_and_readings_of_words(tmp_path: Path) -> None:
-    row = "<row><c><v>1</v></c><c t='inlineStr'><is><r><t>東</t></r><r><t>京</t></r><rPh><t>とう</t></rPh></is></c></row>"
+    row = (
+        "<row><c><v>1</v></c><c t='inlineStr'><is><r><t>東</t></r><r><t>京</t></r><rPh><t>とう</t></rPh></is></c></row>"
+    )
     (tmp_path / "a.xlsx").write_bytes(zip_bytes(xlsx_entries(row + row)))
     assert load(tmp_path / "a.xlsx").text == "Sheet: One\n1 | 1 | 東京\n2 | 1 | 東京"
 
