@@ -110,6 +110,7 @@ class _Workbook:
         yield from row_lines(rows)
         for relation in relations(self._archive, entry, self._name).values():
             if relation.kind == "comments":
+                yield ""
                 for note in parse_xml(self._archive.read(relation.target), self._name).iterfind(".//{*}comment"):
                     words = " ".join("".join(node.text or "" for node in note.iterfind(".//{*}t")).split())
                     yield f"Note at {note.get('ref', '')}: {words}"

@@ -81,7 +81,7 @@ def test_only_pages_without_text_are_recognised(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "a.pdf").write_bytes(pdf_bytes([["words"], [], ["more"]]))
     document = load(tmp_path / "a.pdf", limits=ENGLISH)
     size_bytes = 2550 * 3301 + len(b"P5\n2550 3301\n255\n")
-    assert document.text == f"words\fstdin stdout -l eng --dpi 300 {size_bytes} b'P5\\n2550 3301\\n'\fmore"
+    assert document.text == f"words\fstdin stdout -l eng --dpi 300 {size_bytes} b'P5\\n2550 3301\\n25'\fmore"
 
 
 def test_a_huge_page_is_drawn_coarser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

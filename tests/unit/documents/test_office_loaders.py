@@ -174,7 +174,7 @@ def test_notes_on_cells(tmp_path: Path) -> None:
     workbook.active["B2"] = 3
     workbook.active["B2"].comment = Comment("counted\ntwice", "Ann")
     workbook.save(tmp_path / "a.xlsx")
-    assert load(tmp_path / "a.xlsx").text == "Sheet: Sheet\n2 | 3\nNote at B2: counted twice"
+    assert load(tmp_path / "a.xlsx").text == "Sheet: Sheet\n2 | 3\n\nNote at B2: counted twice"
 
 
 cells = (
