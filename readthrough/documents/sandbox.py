@@ -165,7 +165,8 @@ class _Worker:
     def stop(self) -> None:
         """Kill the process and close what belongs to it."""
         if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)  # with what it started: it leads a session of its own
+            with suppress(ProcessLookupError, PermissionError):  # it has just ended
+                os.killpg(self._process.pid, signal.SIGKILL)  # with what it started: it leads a session of its own
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:

@@ -63,9 +63,10 @@ _SOFT_BREAKS = tuple(map(re.compile, (r";(?=\s)|\uff1b", r"[,:](?=\s)|[\uff0c\u3
 def sentence_spans(text: str, start: int = 0) -> list[Span]:
     """The sentences of `text` as (start, end) pairs, shifted by `start`.
 
-    Blank lines, list items, headings, table rows (lines of as many cells as the line before) and verse numbers
-    divide, and line ends far short of the right margin; other single newlines do not (hard-wrapped prose), nor do abbreviations, initials and
-    decimals. A sentence longer than `LONG_CHARS` is divided at a semicolon, a comma, a space, or anywhere.
+    Blank lines, list items, headings, verse numbers and table rows (lines of as many cells as the one before)
+    divide, and line ends far short of the right margin; other single newlines do not (hard-wrapped prose), nor do
+    abbreviations, initials and decimals. A sentence longer than `LONG_CHARS` is divided at a semicolon, a comma, a
+    space, or anywhere.
     """
     spans: list[Span] = []
     position = 0
