@@ -87,9 +87,9 @@ class _Writer:
     def finish(self) -> tuple[str, tuple[Section, ...]]:
         """The text and its sections."""
         text = "".join(self._parts).rstrip("\n")
-        ends = [*(start for start, _ in self._starts[1:]), len(text)]
+        ends = [min(start, len(text)) for start, _ in (*self._starts[1:], (len(text), ()))]
         spans = zip(self._starts, ends, strict=True)
-        return text, tuple(Section(path, start, min(end, len(text))) for (start, path), end in spans if start < end)
+        return text, tuple(Section(path, start, end) for (start, path), end in spans if start < end)
 
     def _attachment(self, part: Message, place: tuple[str, ...], depth: int) -> None:
         self._begin(place)
@@ -136,9 +136,10 @@ def _parts_of(part: Message, bodies: bool = True) -> Iterator[tuple[Message, boo
     """
     children = _children(part)
     if part.get_content_maintype() != "multipart" or not children:
-        is_text = part.get_content_type() in BODIES and part.get_content_disposition() != "attachment"
-        if bodies or not is_text:
-            yield part, is_text and not _file_name(part)
+        is_file = part.get_content_disposition() == "attachment" or bool(_file_name(part))
+        is_body = part.get_content_type() in BODIES and not is_file
+        if bodies or not is_body:
+            yield part, is_body
     elif part.get_content_subtype() == "alternative" and bodies:
         chosen = _best_form(children)
         for child in children:
