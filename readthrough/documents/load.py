@@ -268,6 +268,12 @@ def _by_suffix() -> dict[str, type[Loader]]:
     return table
 
 
+def is_document(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's name says that it is a document, and not source code or anything else."""
+    loader = _by_suffix().get(os.path.splitext(path)[1].lower())
+    return loader is not None and language_of(os.path.basename(path)) is None
+
+
 def _choose(file_name: str, head: bytes, name: str) -> type[Loader]:
     """The loader for a file: by its suffix, unless its content says that a text suffix is wrong."""
     by_suffix = _by_suffix()
