@@ -21,7 +21,7 @@ from readthrough.agents.reading.finding import find_chunks, weigh
 from readthrough.agents.reading.kinds import SUB_QUESTION_TOKENS, find_for_parts
 from readthrough.agents.reading.looking import look, where
 from readthrough.agents.reading.passages import as_data, in_reading_order, unwrap, within_budget
-from readthrough.agents.reading.pointers import Sentence, point, sentences
+from readthrough.agents.reading.pointers import Cited, cited, point, sentences
 from readthrough.agents.reading.queries import wants_quote, without_instruction
 from readthrough.agents.reading.quoting import best_sentences
 from readthrough.agents.reading.retelling import retell, retelling_cost, whole
@@ -56,7 +56,7 @@ class State(TypedDict, total=False):
     passages: list[int]
     stated: float
     where: list[float]
-    spans: list[tuple[str, int, int, list[int]]]
+    spans: list[Cited]
     reply: str
 
 
@@ -165,7 +165,7 @@ class Retrieve(Workflow):
         return {
             "passages": [chunk.id for chunk in passages],
             "reply": reply.keep(services),
-            "spans": [_span(sentence, supports) for sentence, supports in pointers],
+            "spans": [cited(sentence, supports) for sentence, supports in pointers],
         }
 
     def last_step(self, question: Question, services: Services) -> Cost:
@@ -260,7 +260,7 @@ class Retrieve(Workflow):
         trust = [share for share, inside in zip(state["where"], among, strict=True) for _ in inside]
         every = [each for inside in among for each in inside]
         pointers = point(question.text, reply.said(question), every, self.quotes, trust)
-        spans = [_span(sentence, supports) for sentence, supports in pointers]
+        spans = [cited(sentence, supports) for sentence, supports in pointers]
         if code:
             reply, listed = with_places(services, reply, question, self._ranked(state, passages))
             spans += listed
@@ -270,10 +270,10 @@ class Retrieve(Workflow):
         """Answer with the text's own words: the sentence that is asked for."""
         services = runtime.context
         ranked = _heaviest(state["weighed"])[: self.quote_passages]
-        passages = in_reading_order(services.shelf.get(ranked), [entry.id for entry in services.shelf.documents])
+        passages = in_reading_order(services.shelf.get(ranked), services.shelf.document_ids())
         vectors = self.index != "bm25"
         best, confidence = best_sentences(services, state["question"], passages, 1, vectors)
-        spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
+        spans = [cited(sentence, [number]) for number, sentence in enumerate(best)]
         text = "\n".join(unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans)
         reply = Reply(text, confidence) if best else Reply.refused()
         return {"reply": reply.keep(services), "spans": spans, "passages": ranked}
@@ -282,7 +282,7 @@ class Retrieve(Workflow):
         """Retell a whole section, part by part."""
         services = runtime.context
         reply, pointers = retell(services, Question.of(state), state["passages"])
-        return {"reply": reply.keep(services), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
+        return {"reply": reply.keep(services), "spans": [cited(sentence, supports) for sentence, supports in pointers]}
 
     def _abstain(self, state: State, runtime: Runtime[Services]) -> State:
         return {"reply": Reply.refused(state["stated"]).keep(runtime.context), "spans": []}
@@ -307,7 +307,7 @@ class Retrieve(Workflow):
             kept = [*kept, *(hit.chunk.id for hit in shelf.rests_on(kept, room, services.count_tokens))]
         if self.order == "ends":
             return shelf.get(ends_first(kept))
-        return in_reading_order(shelf.get(kept), [entry.id for entry in shelf.documents])
+        return in_reading_order(shelf.get(kept), shelf.document_ids())
 
     def _reranker(self) -> Reranker:
         made: Reranker = build("rerankers", self.rerank)
@@ -348,7 +348,3 @@ class Retrieve(Workflow):
 
 def _heaviest(weighed: Mapping[int, float]) -> list[int]:
     return sorted(weighed, key=lambda chunk: -weighed[chunk])
-
-
-def _span(sentence: Sentence, supports: list[int]) -> tuple[str, int, int, list[int]]:
-    return (sentence.document, sentence.start, sentence.end, supports)

@@ -198,7 +198,7 @@ class RetrieveThenReason(Workflow):
     def _pick(self, state: State, runtime: Runtime[Services]) -> State:
         """Pick the sentences that say most beside those picked before; look whether that is enough."""
         services, question = runtime.context, Question.of(state)
-        documents = [entry.id for entry in services.shelf.documents]
+        documents = services.shelf.document_ids()
         chunks = in_reading_order(services.chunks(state["candidates"]), documents)
         picked = from_spans(services, state.get("picked", []))
         changed: State = {}
