@@ -26,6 +26,7 @@ from readthrough.agents.reading.queries import wants_quote, without_instruction
 from readthrough.agents.reading.quoting import best_sentences
 from readthrough.agents.reading.retelling import retell, retelling_cost, whole
 from readthrough.agents.reading.summarizing import Note
+from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.config import Spec
 from readthrough.errors import PromptTooLongError
@@ -172,7 +173,7 @@ class Retrieve(Workflow):
         """One answer from the passages."""
         prompt = self._budget(services, question) + _FRAME_TOKENS
         calls = 1 if question.choices is None else 2
-        return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=reply_tokens(question))
+        return with_spare(Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=reply_tokens(question)))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """What finding takes, a look, and an answer; for a question that wants a quote, every candidate once."""
