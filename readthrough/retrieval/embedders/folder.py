@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from readthrough.errors import MissingExtraError, WeightsError
+from readthrough.errors import WeightsError, needed
 from readthrough.models.weights import hub_folder
 
 # sentence-transformers imports whatever class a model's modules.json names; these are its own, and run no other code
@@ -113,10 +113,6 @@ def library() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
+    with needed("sentence-transformers", "'readthrough[embedder]'"):
         import sentence_transformers
-    except ImportError as error:
-        raise MissingExtraError(
-            "sentence-transformers is not installed", hint="pip install 'readthrough[embedder]'"
-        ) from error
     return sentence_transformers
