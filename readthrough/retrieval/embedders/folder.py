@@ -35,7 +35,7 @@ def find_folder(model: str) -> Path:
         raise WeightsError(f"there is no embedder {model!r}", hint="name a folder, a hub id, or see `list embedders`")
     try:
         kept = hub_folder(model, local=True)
-        if (kept / "config.json").is_file() and any(kept.rglob("*.safetensors")):
+        if any((kept / name).is_file() for name in ("config.json", "modules.json")) and any(kept.rglob("*.safetensors")):
             return kept
     except WeightsError:  # not there yet
         return hub_folder(model)
@@ -74,8 +74,8 @@ def check_modules(folder: Path) -> list[str]:
 def fingerprint(folder: Path) -> str:
     """What tells the model in a folder from all others, wherever it lies: 12 letters.
 
-    Settings count whole; of weights 256 places of 4 KB in each file, and its size: training changes them everywhere,
-    and to read all of them at each start would take seconds.
+    Settings and vocabularies count whole; of weights 256 places of 4 KB in each file, and its size: training changes
+    them everywhere, and to read all of them at each start would take seconds.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -84,7 +84,7 @@ def fingerprint(folder: Path) -> str:
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
         with path.open("rb") as file:
-            step = max(_SAMPLE_BYTES, size // _SAMPLES)
+            step = max(_SAMPLE_BYTES, size // _SAMPLES) if path.suffix == ".safetensors" else _SAMPLE_BYTES
             for start in range(0, size, step):
                 file.seek(start)
                 digest.update(file.read(min(step, _SAMPLE_BYTES)))
