@@ -35,7 +35,9 @@ def find_folder(model: str) -> Path:
         raise WeightsError(f"there is no embedder {model!r}", hint="name a folder, a hub id, or see `list embedders`")
     try:
         kept = hub_folder(model, local=True)
-        if any((kept / name).is_file() for name in ("config.json", "modules.json")) and any(kept.rglob("*.safetensors")):
+        if any((kept / name).is_file() for name in ("config.json", "modules.json")) and any(
+            kept.rglob("*.safetensors")
+        ):
             return kept
     except WeightsError:  # not there yet
         return hub_folder(model)
