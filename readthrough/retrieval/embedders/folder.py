@@ -50,14 +50,14 @@ def check_modules(folder: Path) -> list[str]:
     Raises:
         WeightsError: it is of another form, names a class of its own, or has weights in a form that can run code.
     """
-    try:
-        modules: list[dict[str, Any]] = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        parts = [(str(module["type"]), folder / module["path"]) for module in modules]
-    except FileNotFoundError as error:
+    modules = read_settings(folder / "modules.json")
+    if modules is None:
         raise WeightsError(
             "no modules.json: this is no model of sentence-transformers", path=str(folder), hint="name one that is"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
+        )
+    try:
+        parts = [(str(module["type"]), folder / module["path"]) for module in modules]
+    except (KeyError, TypeError) as error:
         raise WeightsError(f"modules.json cannot be read: {error}", path=str(folder)) from error
     names = []
     for kind, path in parts:
@@ -71,6 +71,20 @@ def check_modules(folder: Path) -> list[str]:
             raise WeightsError("no *.safetensors for a part of the model", path=str(path), hint=hint)
         names.append(name)
     return names
+
+
+def read_settings(path: Path) -> Any:
+    """What a JSON file of a model holds, None where it is not there.
+
+    Raises:
+        WeightsError: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise WeightsError(f"{path.name} cannot be read: {error}", path=str(path)) from error
 
 
 def fingerprint(folder: Path) -> str:
