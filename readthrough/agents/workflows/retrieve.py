@@ -17,6 +17,7 @@ from langgraph.runtime import Runtime  # langgraph reads the annotations of bran
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import Reply, answer_from, passages_material, reply_tokens
 from readthrough.agents.reading.code import CODE_ANSWER, about_code, with_places
+from readthrough.agents.reading.concluding import answer_cost
 from readthrough.agents.reading.finding import find_chunks, weigh
 from readthrough.agents.reading.kinds import SUB_QUESTION_TOKENS, find_for_parts
 from readthrough.agents.reading.looking import look, where
@@ -170,10 +171,14 @@ class Retrieve(Workflow):
         }
 
     def last_step(self, question: Question, services: Services) -> Cost:
-        """One answer from the passages."""
-        prompt = self._budget(services, question) + _FRAME_TOKENS
-        calls = 1 if question.choices is None else 2
-        return with_spare(Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=reply_tokens(question)))
+        """One answer from the passages, as many as there may be: what is found may be the source code among texts."""
+        passages = self._budget(services, question)
+        if question.choices is not None:
+            return answer_cost(services, question, passages)
+        if any(entry.is_program for entry in services.shelf.documents):
+            passages = max(passages, self._room(services, self.code_tokens))
+        asked = services.count_tokens([question.text])[0] + _FRAME_TOKENS
+        return with_spare(Cost(1, passages + asked, reply_tokens(question)))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """What finding takes, a look, and an answer; for a question that wants a quote, every candidate once."""
@@ -191,12 +196,14 @@ class Retrieve(Workflow):
             read = weighed * (chunk + asked) + sentences_read * (chunk // _SENTENCES + asked)
             return Cost(calls=weighed + 1 + 2 * sentences_read, prompt_tokens=read + sentences_read * asked)
         passages = min(self._budget(services, question), sum(tokens.values()))
-        likelihoods = 2 if question.choices is None and "logits" in services.model.capabilities else 0
-        calls = 3 + likelihoods if question.choices is None else 5
+        logits = "logits" in services.model.capabilities
         # The passages are read once: the calls over them share their beginning.
-        kept = (calls - 1) * passages if "logits" in services.model.capabilities else 0
-        written = 0 if question.choices is not None else reply_tokens(question)
-        return Cost(calls, calls * (passages + asked), written, cached_tokens=kept)
+        if question.choices is not None:
+            look = Cost(1, passages + asked, cached_tokens=passages if logits else 0)
+            return look + answer_cost(services, question, passages)
+        calls = 5 if logits else 3
+        kept = (calls - 1) * passages if logits else 0
+        return Cost(calls, calls * (passages + asked), reply_tokens(question), cached_tokens=kept)
 
     def _find(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
@@ -339,6 +346,9 @@ class Retrieve(Workflow):
         tokens = self.choice_tokens
         if question.choices is None:
             tokens = self.code_tokens if about_code(services.shelf, chunks) else self.passage_tokens
+        return self._room(services, tokens)
+
+    def _room(self, services: Services, tokens: int) -> int:
         return min(tokens, services.model.window_tokens // 2)
 
     def _ranked(self, state: Mapping[str, Any], passages: Sequence[Chunk]) -> list[Chunk]:
