@@ -148,10 +148,25 @@ def stem(connection: sqlite3.Connection) -> None:
             add(connection, analyzer, ids, texts, found)
 
 
-def _documents(connection: sqlite3.Connection) -> Iterator[tuple[int, Document, list[tuple[int, int, int]]]]:
-    """Every document: its row, as much of it as is indexed, and (id, start, end) of its chunks."""
+def stem_again(connection: sqlite3.Connection, language: str) -> None:
+    """Index the documents that are stemmed in a language again, after a change of its analysis."""
+    analyzer = Analyzer()
+    among = "WHERE key IN (SELECT document FROM stemmed WHERE language = ?)"
+    for _, document, chunks in _documents(connection, among, language):
+        rows = [(chunk, prepare(indexed(document, *span))) for chunk, *span in chunks]
+        connection.executemany(f"DELETE FROM {SNOWBALL} WHERE rowid = ?", ((chunk,) for chunk, _ in rows))
+        _add_stems(connection, analyzer, rows, language)
+
+
+def _documents(
+    connection: sqlite3.Connection, among: str = "", *values: str
+) -> Iterator[tuple[int, Document, list[tuple[int, int, int]]]]:
+    """Every document (or those that a clause picks): its row, as much of it as is indexed, (id, start, end) of its
+    chunks."""
     select = "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?"
-    for key, kind, packed, spans in connection.execute("SELECT key, kind, text, sections FROM documents"):
+    for key, kind, packed, spans in connection.execute(
+        f"SELECT key, kind, text, sections FROM documents {among}", values
+    ):
         try:
             text = zlib.decompress(packed).decode("utf-8", "surrogatepass")
         except (zlib.error, UnicodeDecodeError):
