@@ -21,7 +21,7 @@ from readthrough.agents.reading.concluding import answer_cost
 from readthrough.agents.reading.finding import find_chunks, weigh
 from readthrough.agents.reading.kinds import SUB_QUESTION_TOKENS, find_for_parts
 from readthrough.agents.reading.looking import look, where
-from readthrough.agents.reading.passages import as_data, in_reading_order, unwrap, within_budget
+from readthrough.agents.reading.passages import as_data, in_reading_order, unwrap, unwrapped, within_budget
 from readthrough.agents.reading.pointers import Cited, cited, point, sentences
 from readthrough.agents.reading.queries import wants_quote, without_instruction
 from readthrough.agents.reading.quoting import best_sentences
@@ -327,7 +327,7 @@ class Retrieve(Workflow):
 
     def _texts(self, services: Services, chunks: Sequence[int]) -> list[str]:
         """The texts of chunks as they may stand in a prompt."""
-        return [as_data(unwrap(chunk.text)) for chunk in services.shelf.get(chunks)]
+        return [as_data(text) for text in unwrapped(services.shelf.get(chunks), services.shelf)]
 
     def _finding(self, question: Question, services: Services) -> Cost:
         """What taking the question apart and reranking take, were the first chunks those that are found."""
