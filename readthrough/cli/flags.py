@@ -55,6 +55,14 @@ class Texts(Common):
         str | None,
         typer.Option(help="Encoding of text files, where guessing fails.", rich_help_panel=READING),
     ] = None
+    ocr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LANGUAGES",
+            help="Recognise pages of PDFs that have no text, in these languages: eng, eng+deu, ...",
+            rich_help_panel=READING,
+        ),
+    ] = None
     index: Annotated[
         str | None,
         typer.Option(

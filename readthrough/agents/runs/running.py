@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from readthrough.agents.reading.answering import Reply
 from readthrough.agents.reading.prompts import replaced, replacements
-from readthrough.agents.runs.budget import held
 from readthrough.agents.runs.estimating import expected
 from readthrough.agents.runs.recipe import changes, key_of, recipe
 from readthrough.errors import BudgetError, LibraryError, ReadthroughError, UsageError
@@ -123,7 +122,7 @@ def _go_on(
 ) -> Answer:
     started = time.perf_counter()
     before = sum(step.seconds for step in services.runs.steps(services.run))
-    services.budget.begin(held(workflow.last_step(question, services)))
+    services.budget.begin(workflow.last_step(question, services))
     with replaced(replacements(workflow)):
         state, stopped = _invoke(workflow, _compiled(workflow, saver), question, services)
         answer = _answer(workflow, state, question, services)
