@@ -298,7 +298,11 @@ def _check_grammar(field: Field) -> None:
 
     grammar = LLMatcher.grammar_from_json_schema(json.dumps(wire(field)))
     if problem := LLMatcher.validate_grammar(grammar):
-        raise _wrong("".join(f"/properties/{name}" for name in field.path), " ".join(problem.split()), hint="simplify the pattern or the limits")
+        raise _wrong(
+            "".join(f"/properties/{name}" for name in field.path),
+            " ".join(problem.split()),
+            hint="simplify the pattern or the limits",
+        )
 
 
 def _read(path: str) -> str:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date as Date
+from functools import cached_property
 from typing import Any
 
 Place = tuple[int, int]
 
 _SPACES = "'\u2019 \u00a0\u202f"
-_DIGITS = re.compile(rf"(?<![^\W_a-zA-Z])(?<!\d[.,])(?:\d{{1,3}}(?:[{_SPACES}]\d{{3}})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*)")
+_DIGITS = re.compile(
+    rf"(?<![^\W_a-zA-Z])(?<!\d[.,])(?:\d{{1,3}}(?:[{_SPACES}]\d{{3}})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*)"
+)
 # With a point and grouping commas, or the other way round.
 _FORMS = tuple(
     (re.compile(rf"(?P<whole>\d+|\d{{1,3}}(?:[{groups}{_SPACES}]\d{{3}})+)(?:[{point}](?P<rest>\d+))?"))
     for point, groups in (".,", ",.")
 )
-_SCALE = re.compile(r"\s?-?(hundred|thousand|million|billion|trillion|k|m|bn|%|percent|per cent)\b|\s?(%)", re.IGNORECASE)
+_SCALE = re.compile(
+    r"\s?-?(hundred|thousand|million|billion|trillion|k|m|bn|%|percent|per cent)\b|\s?(%)", re.IGNORECASE
+)
 _SCALES = {
     "hundred": 1e2, "thousand": 1e3, "k": 1e3, "million": 1e6, "m": 1e6, "billion": 1e9, "bn": 1e9, "trillion": 1e12,
     "%": 1e-2, "percent": 1e-2, "per cent": 1e-2,
@@ -63,17 +68,32 @@ _DATES = tuple(
 )
 
 
-def places(value: Any, text: str) -> list[Place]:
-    """Where `text` says `value`, a text or a number, as (start, end) pairs in order; empty where it does not."""
-    if isinstance(value, bool):
-        return []
-    if isinstance(value, int | float):
-        return [place for place, meant in numbers(text) if any(_same(value, each) for each in meant)]
-    found = _literal(str(value), text)
-    if found:
-        return found
-    wanted = {day for (start, _), days in dates(str(value)) for day in days if not str(value)[:start].strip()}
-    return [place for place, days in dates(text) if wanted & days] if wanted else []
+class Written:
+    """A text in which values are looked for; its numbers and dates are found once."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def places(self, value: Any) -> list[Place]:
+        """Where the text says `value`, a text or a number, as (start, end) pairs; empty where it does not."""
+        if isinstance(value, int | float):
+            return [place for place, meant in self._numbers if any(_same(value, each) for each in meant)]
+        found = _literal(value, self._text)
+        wanted = set[Date]() if found else date_of(value)
+        return found or [place for place, days in self._dates if wanted & days]
+
+    @cached_property
+    def _numbers(self) -> list[tuple[Place, set[float]]]:
+        return list(numbers(self._text))
+
+    @cached_property
+    def _dates(self) -> list[tuple[Place, set[Date]]]:
+        return list(dates(self._text))
+
+
+def date_of(value: str) -> set[Date]:
+    """The days that a text which begins with a date may mean; empty where it does not."""
+    return {day for (start, _), days in dates(value) for day in days if not value[:start].strip()}
 
 
 def numbers(text: str) -> Iterator[tuple[Place, set[float]]]:
