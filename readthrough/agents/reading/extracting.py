@@ -14,12 +14,17 @@ from typing import Any
 from readthrough.agents.base import MOST_CHOICES, Question
 from readthrough.agents.reading.answering import choose_options
 from readthrough.agents.reading.filling import Filled, Source, merged, prove, settle, settle_item
-from readthrough.agents.reading.looking import stated_pairs
+from readthrough.agents.reading.looking import log_odds, stated_pairs
+from readthrough.agents.reading.passages import as_data, unwrap
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.reading.schemas import Field, reply_schema, wire
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Completion, Request
 from readthrough.models.structured import InvalidReply, parse
+
+WORKFLOW = "extract"
+EXTRACT = "Extract the data that the schema describes."
+"""The question that goes with a schema, where there is none."""
 
 FIELDS = Prompt(
     """{text}
@@ -40,8 +45,20 @@ that it does not say, and an empty list where it names none.
 Reply with JSON."""
 )
 
-# A window that may name an item is read; what it does not name is dropped when it is looked for.
-_MAY_NAME = 0.1
+TRUTH = Prompt(
+    """{text}
+
+Question: {question}
+Answer Yes or No."""
+)
+
+# What a text hardly says is not asked for; what it says is decided when it is known where it would say it.
+_HARDLY = 0.05
+# As for letters of options (docs/log.md).
+_PRIOR_WEIGHT = 0.75
+# A second look sees the places of a list's first items, and what stands around them.
+_PLACES = 3
+_AROUND_CHARACTERS = 80
 _ITEMS = "items"
 _HINTS = {"number": "a number", "integer": "a whole number", "boolean": "true or false", "array": "a list"}
 
@@ -97,12 +114,31 @@ def look_at(services: Services, asked: Sequence[Asked]) -> list[Asked]:
 
 def choose_values(services: Services, asked: Sequence[Asked]) -> list[Found]:
     """Fill in fields that are a choice (`choices_of`), by logits where the model has them."""
-    pairs = [(each.text, Question(each.field.asked(), choices_of(each.field))) for each in asked]
-    made = []
-    for each, (_, question), reply in zip(asked, pairs, choose_options(services, pairs), strict=True):
+    truths = [each for each in asked if each.field.type == "boolean"]
+    others = [each for each in asked if each.field.type != "boolean"]
+    made = [
+        (each, settle(each.field, true >= 0.5, each.source, max(true, 1 - true)))
+        for each, true in zip(truths, _true(services, truths), strict=True)
+    ]
+    pairs = [(each.text, Question(each.field.asked(), choices_of(each.field))) for each in others]
+    for each, (_, question), reply in zip(others, pairs, choose_options(services, pairs), strict=True):
         value = each.field.options[(question.choices or ()).index(reply.text)]
-        made.append((each, settle(each.field, value, each.source, _least(each.stated, reply.confidence))))
+        made.append((each, settle(each.field, value, each.source, reply.confidence)))
     return _proved(services, made)
+
+
+def _true(services: Services, asked: Sequence[Asked]) -> list[float]:
+    """How probable it is that what some fields ask is so: yes against no, less what is said without the text."""
+    texts = (text for each in asked for text in (each.text, ""))
+    questions = (each.field.asked() for each in asked for _ in range(2))
+    prompts = [TRUTH.format(text=text, question=ask).strip() for text, ask in zip(texts, questions, strict=True)]
+    if "logits" not in services.model.capabilities:
+        prompts = prompts[::2]
+    choices = services.choose([Request.user(prompt) for prompt in prompts], [["Yes", "No"]] * len(prompts))
+    odds = [log_odds(choice.probabilities[0]) for choice in choices]
+    if len(odds) > len(asked):
+        odds = [given - _PRIOR_WEIGHT * before for given, before in zip(odds[::2], odds[1::2], strict=True)]
+    return [1 / (1 + math.exp(-each)) for each in odds]
 
 
 def write_values(
@@ -115,8 +151,7 @@ def write_values(
         value, whole = _parsed(completion, request)
         cut |= not whole
         for each in group:
-            sure = _least(each.stated, _probability(completion), 1.0)
-            made.append((each, settle(each.field, value.get(each.field.key), each.source, sure)))
+            made.append((each, settle(each.field, value.get(each.field.key), each.source, 1.0)))
     return _proved(services, made), cut
 
 
@@ -124,13 +159,13 @@ def write_items(
     services: Services, asked: Sequence[Asked], question: str, writing: Writing
 ) -> tuple[list[Found], bool]:
     """The items of lists that are in some windows, a call each; and whether a limit cut a reply."""
-    worth = [each for each in asked if each.stated is None or each.stated >= _MAY_NAME]
+    worth = [each for each in asked if may_say(each)]
     requests = [_items_request(each, question, writing) for each in worth]
     made, cut = [], False
     for each, request, completion in zip(worth, requests, services.complete(requests), strict=True):
         value, whole = _parsed(completion, request)
         cut |= not whole
-        sure = _least(each.stated, _probability(completion), 1.0)
+        sure = 1.0 if each.stated is None else round(each.stated, 4)
         items = [settle_item(item_of(each.field), item, each.source, sure) for item in value.get(_ITEMS, [])]
         made.append((each, merged([item for item in items if item is not None])))
     return _proved(services, made), cut
@@ -150,9 +185,40 @@ def choices_of(field: Field) -> tuple[str, ...] | None:
     return shown if fits and field.kind == "value" else None
 
 
+def may_say(asked: Asked) -> bool:
+    """Whether it is worth while to ask what a text says of a field."""
+    return asked.stated is None or asked.stated >= _HARDLY
+
+
+def said(services: Services, asked: Sequence[Asked], found: Sequence[Found], abstain_below: float) -> list[Found]:
+    """What was found, less what the texts probably do not say.
+
+    Where the whole text left that open, the field is looked for once more in the sentence that its value stands in:
+    that says little else. Needs the fields as `look_at` returns them.
+    """
+    known = {each.blank: each for each in asked}
+    open_ones = [
+        (each, known[each.blank])
+        for each in found
+        if each.filled is not None and (known[each.blank].stated or 0.0) < abstain_below
+    ]
+    pairs = [
+        (_evidence(services, each.filled), Question(what.field.asked())) for each, what in open_ones if each.filled
+    ]
+    again = {each.blank: share for (each, _), share in zip(open_ones, stated_pairs(services, pairs), strict=True)}
+    made = []
+    for each in found:
+        sure = max(known[each.blank].stated or 0.0, again.get(each.blank, 0.0))
+        if each.filled is None or sure < abstain_below:
+            made.append(Found(each.blank, None, round(1 - sure, 4)))
+        else:
+            made.append(Found(each.blank, each.filled.at_most(round(sure, 4))))
+    return made
+
+
 def unsaid(asked: Asked) -> Found:
     """That a text does not say a field."""
-    return Found(asked.blank, None, None if asked.stated is None else 1 - asked.stated)
+    return Found(asked.blank, None, None if asked.stated is None else round(1 - asked.stated, 4))
 
 
 def described(field: Field) -> str:
@@ -162,7 +228,7 @@ def described(field: Field) -> str:
 
 def _lines(field: Field) -> Iterator[str]:
     if field.kind != "form":
-        said = str(field.schema.get("format") or _HINTS.get(field.type, ""))
+        said = "a date, as the text writes it" if field.is_date else _HINTS.get(field.type, "")
         said = f"one of {', '.join(map(str, field.options))}" if field.type == "enum" else said
         yield f"- {field.key or 'item'}: {field.asked()}{f' ({said})' if said else ''}"
     for part in field.fields if field.item is None else (field.item,) if field.item.kind != "value" else ():
@@ -206,19 +272,20 @@ def _whole_items(text: str) -> list[Any]:
     return items
 
 
+def _evidence(services: Services, filled: Filled) -> str:
+    """The lines in which the values of a field stand, with some of what stands around them."""
+    places = list(dict.fromkeys(mark.place for mark in filled.marks if mark.place is not None))[:_PLACES]
+    pieces = []
+    for document, start, end in places:
+        text = services.shelf.document(document).text
+        before = text[max(0, start - 2 * _AROUND_CHARACTERS) : start].partition("\n")
+        after = text[end : end + 2 * _AROUND_CHARACTERS].rpartition("\n")
+        pieces.append(f"{before[2] or before[0]}{text[start:end]}{after[0] or after[2]}")
+    return "\n".join(as_data(unwrap(piece)) for piece in pieces)
+
+
 def _proved(services: Services, made: Sequence[tuple[Asked, Filled | None]]) -> list[Found]:
     """What was filled in, judgements with the sentences that they rest on."""
     there = [(each, filled) for each, filled in made if filled is not None]
     proved = iter(prove(services, [(filled, each.field.asked(), each.source) for each, filled in there]))
     return [unsaid(each) if filled is None else Found(each.blank, next(proved)) for each, filled in made]
-
-
-def _probability(completion: Completion) -> float | None:
-    """How probable the model found its reply, a token."""
-    if completion.logprob is None:
-        return None
-    return math.exp(completion.logprob / max(1, completion.usage.completion_tokens))
-
-
-def _least(*shares: float | None) -> float:
-    return round(min(share for share in shares if share is not None), 4)

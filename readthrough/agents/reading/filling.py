@@ -7,6 +7,7 @@ and truth values are judgements: they get the sentence that raises them most.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +28,7 @@ UNSAID_RATIO = 0.5
 """What the confidence of a value that the text does not say in these words is multiplied by."""
 
 _CANDIDATES = 6
+_ROW = re.compile(r"\S(?: {3,}|\t)\S|^\s*\S[^.:\n]{0,40}: |^\s*\|")
 
 Place = tuple[str, int, int]
 """A document's id, start and end."""
@@ -51,6 +53,12 @@ class Filled:
     def kept(cls, value: Any, marks: Sequence[Sequence[Any]]) -> Filled:
         """What went through JSON."""
         return cls(value, tuple(Mark(sure, place and (place[0], place[1], place[2])) for sure, place in marks))
+
+    def at_most(self, sure: float) -> Filled:
+        """The same, each leaf as probable as it was, and no more than `sure`."""
+        return Filled(
+            self.value, tuple(replace(mark, confidence=min(sure, mark.confidence or sure)) for mark in self.marks)
+        )
 
     def keep(self) -> list[Any]:
         """The arguments of `kept`, as plain values."""
@@ -92,7 +100,13 @@ class Source:
         """The sentence, or sentences, that a place lies in."""
         document, start, end = place
         held = [each for each in self.sentences if each.document == document and each.start < end and each.end > start]
-        return (document, min(start, held[0].start), max(end, held[-1].end)) if held else place
+        if not held:
+            return place
+        first, last = min(start, held[0].start), max(end, held[-1].end)
+        stretch = next(each for each in self._stretches if each.document == document and each.start <= first < each.end)
+        text = stretch.text[first - stretch.start : last - stretch.start]
+        row = _row(text, start - first, end - first)
+        return (document, first + row[0], first + row[1]) if row else (document, first, last)
 
     def asked_of(self, among: Sequence[Place], question: str) -> Place:
         """Of some sentences the one that holds most of the question's words; the first where several do."""
@@ -139,12 +153,13 @@ def settle(field: Field, value: Any, source: Source, sure: float | None, anchor:
 
 
 def settle_item(field: Field, value: Any, source: Source, sure: float | None) -> Filled | None:
-    """`settle` for an item of a list, whose values stand near each other. None of them may be a mere judgement."""
+    """`settle` for an item of a list: one of its texts and numbers must stand in the text, the others are near it."""
     said = [source.places(leaf) for leaf in _literals(field, value) if leaf not in (None, "")]
     said = [places for places in said if places]
-    if not said and field.kind == "form":
+    if not said and not field.options:
         return None
-    anchor = min(min(said, key=len), key=lambda place: sum(_distance(place, each) for each in said)) if said else None
+    rarest = min(said, key=len, default=[])
+    anchor = min(rarest, key=lambda place: sum(_distance(place, each) for each in said), default=None)
     return settle(field, value, source, sure, anchor)
 
 
@@ -234,6 +249,9 @@ def prove(services: Services, filled: Sequence[tuple[Filled, str, Source]]) -> l
 
 def _settle_value(field: Field, value: Any, source: Source, sure: float | None, anchor: Place | None) -> Filled | None:
     judged = bool(field.options)
+    if field.is_date:  # written as the text has it: small models take dates apart wrongly
+        days = sorted(date_of(value))
+        value = days[0].isoformat() if days else ""
     said = [] if value == "" or isinstance(value, bool) else source.places(value)
     if said:
         if anchor is not None:
@@ -257,6 +275,16 @@ def _form(parts: Sequence[tuple[Field, Filled | None]]) -> Filled:
     there = [(part.path[-1], filled) for part, filled in parts if filled is not None]
     value = {name: filled.value for name, filled in there}
     return Filled(value, tuple(mark for _, filled in there for mark in filled.marks))
+
+
+def _row(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """The line of a table or of a form, `Name: value`, that a place in a sentence of several lines lies in."""
+    begin, stop = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    stop = len(text) if stop == -1 else stop
+    line = text[begin:stop]
+    if "\n" in line or len(line) == len(text) or not _ROW.search(line):
+        return None
+    return begin + len(line) - len(line.lstrip()), begin + len(line.rstrip())
 
 
 def _literals(field: Field, value: Any) -> Iterator[Any]:

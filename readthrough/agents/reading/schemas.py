@@ -19,15 +19,17 @@ Kind = Literal["value", "form", "list"]
 
 TEXT_CHARACTERS = 300
 """The most characters of a text where the schema sets no `maxLength`: a model that goes round in circles must end."""
-LIST_ITEMS = 64
+LIST_ITEMS = 32
 """The most items that are written at once where the schema sets no `maxItems`."""
 
-_ANNOTATIONS = frozenset(
-    "$schema $id $comment $defs definitions title description default examples deprecated readOnly writeOnly".split()
-)
-_OF_VALUES = frozenset(
-    "format pattern minLength maxLength minimum maximum exclusiveMinimum exclusiveMaximum multipleOf".split()
-)
+_ANNOTATIONS = frozenset((
+    "$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples", "deprecated",
+    "readOnly", "writeOnly",
+))  # fmt: skip
+_OF_VALUES = frozenset((
+    "format", "pattern", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "multipleOf",
+))  # fmt: skip
 _OF_KIND: dict[Kind, frozenset[str]] = {
     "value": _OF_VALUES | {"enum", "const"},
     "form": frozenset({"properties", "required", "additionalProperties"}),
@@ -37,7 +39,7 @@ _KINDS: dict[str, Kind] = dict.fromkeys(("string", "number", "integer", "boolean
 _KINDS |= {"object": "form", "array": "list"}
 _UNIONS = ("anyOf", "oneOf", "allOf")
 # Other formats say what a text means, and hold for any.
-_FORMATS = frozenset("date-time time date duration email hostname ipv4 ipv6 uuid uri".split())
+_FORMATS = frozenset(("date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"))
 _NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W_A-Z]+", re.UNICODE)
 
 
@@ -72,6 +74,11 @@ class Field:
     def type(self) -> str:
         """The JSON type: `string`, `number`, `integer`, `boolean`, `object`, `array`, or `enum`."""
         return "enum" if "enum" in self.schema else str(self.schema["type"])
+
+    @property
+    def is_date(self) -> bool:
+        """Whether it is a day, which the answer has as `YYYY-MM-DD`."""
+        return self.schema.get("format") == "date" and self.type == "string"
 
     @property
     def plain(self) -> bool:
@@ -164,7 +171,7 @@ def wire(field: Field, null: bool = True) -> Schema:
     else:
         made = {name: field.schema[name] for name in _OF_VALUES if name in field.schema}
         made["type"] = field.schema["type"]
-        if made.get("format") not in _FORMATS:
+        if made.get("format") not in _FORMATS or field.is_date:
             made.pop("format", None)
         if made["type"] == "string" and not {"maxLength", "format", "pattern"} & made.keys():
             made["maxLength"] = TEXT_CHARACTERS

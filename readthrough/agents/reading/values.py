@@ -27,10 +27,10 @@ _SCALES = {
     "%": 1e-2, "percent": 1e-2, "per cent": 1e-2,
 }  # fmt: skip
 _UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _WORD_VALUES = {word: number for number, word in enumerate(_UNITS)}
 _WORD_VALUES |= {word: 10 * number for number, word in enumerate(_TENS, 2)}
 _NUMBER_WORDS = re.compile(
@@ -92,8 +92,9 @@ class Written:
 
 
 def date_of(value: str) -> set[Date]:
-    """The days that a text which begins with a date may mean; empty where it does not."""
-    return {day for (start, _), days in dates(value) for day in days if not value[:start].strip()}
+    """The days that a text which names one date may mean, empty where it names none, or several."""
+    found = [days for _, days in dates(value)]
+    return found[0] if len(found) == 1 else set()
 
 
 def numbers(text: str) -> Iterator[tuple[Place, set[float]]]:

@@ -20,6 +20,7 @@ from readthrough.agents.reading.concluding import cut_all
 from readthrough.agents.reading.extracting import (
     FIELDS,
     ITEMS,
+    WORKFLOW,
     Asked,
     Found,
     Writing,
@@ -27,6 +28,8 @@ from readthrough.agents.reading.extracting import (
     choose_values,
     described,
     look_at,
+    may_say,
+    said,
     unsaid,
     write_items,
     write_values,
@@ -45,9 +48,6 @@ from readthrough.types import Answer, Cost, Event
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
-
-EXTRACT = "Extract the data that the schema describes."
-"""The question that goes with a schema, where there is none."""
 
 # A model without logits is asked for so many fields at once: each call of an endpoint reads its text again.
 _TOGETHER = 8
@@ -93,7 +93,7 @@ class Extract(Workflow):
         abstain_below: the probability that the text says a field, below which it is null.
     """
 
-    name: ClassVar[str] = "extract"
+    name: ClassVar[str] = WORKFLOW
 
     schema: dict[str, Any] | str | None = field(default=None, hash=False)
     index: str = "hybrid"
@@ -138,7 +138,7 @@ class Extract(Workflow):
             for number, (_, place) in enumerate(marks)
             if place
         ]
-        plan = services.get_json(state["plan"]) if "plan" in state else {"fill": [], "read": [], "whole": True}
+        plan = services.get_json(state["plan"]) if "plan" in state else dict[str, Any](fill=[], read=[], whole=True)
         filled = [chunk for _, chunks in plan["fill"][: state.get("at", 0)] for chunk in chunks]
         read = [chunk for _, chunks in plan["read"][: state.get("read", 0)] for chunk in chunks]
         coverage = ledger(services, read=[*read, *filled] if plan["whole"] else read, retrieved=filled)
@@ -244,16 +244,19 @@ class Extract(Workflow):
         plan, at, read = services.get_json(state["plan"]), state["at"], state["read"]
         batch = plan["fill"][at : at + self.parallel]
         groups = self._asked(services, question, batch)
-        logits, found = "logits" in services.model.capabilities, list[Found]()
-        if logits and question.choices is None:
+        logits = "logits" in services.model.capabilities and question.choices is None
+        found: list[Found] = []
+        if logits:
             looked = look_at(services, [each for group in groups for each in group])
-            found = [unsaid(each) for each in looked if not self._says(each)]
-            groups = [[each] for each in looked if self._says(each)]
+            found = [unsaid(each) for each in looked if not may_say(each)]
+            groups = [[each] for each in looked if may_say(each)]
         by_letter = logits or question.choices is not None
         chosen = [each for group in groups for each in group if by_letter and choices_of(each.field)]
         written = [rest for group in groups if (rest := [each for each in group if each not in chosen])]
-        found += choose_values(services, chosen)
         values, cut = write_values(services, written, question.text, self._writing)
+        values += choose_values(services, chosen)
+        if logits:
+            values = said(services, [each for group in groups for each in group], values, self.abstain_below)
         at += len(batch)
         services.emit(Event("fill", at, len(plan["fill"]), "fields"))
         made = _link(services, [*found, *values], state["made"])
@@ -284,9 +287,6 @@ class Extract(Workflow):
             source, text = Source(chunks), section_text(chunks)
             groups.append([Asked(number, blanks[number], source, text) for number in numbers])
         return groups
-
-    def _says(self, asked: Asked) -> bool:
-        return asked.stated is not None and asked.stated >= self.abstain_below
 
     @property
     def _writing(self) -> Writing:
