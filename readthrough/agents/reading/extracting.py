@@ -17,7 +17,7 @@ from readthrough.agents.reading.filling import Filled, Source, merged, prove, se
 from readthrough.agents.reading.looking import log_odds, stated_pairs
 from readthrough.agents.reading.passages import as_data, unwrap
 from readthrough.agents.reading.prompts import Prompt
-from readthrough.agents.reading.schemas import Field, reply_schema, wire
+from readthrough.agents.reading.schemas import LIST_ITEMS, Field, reply_schema, wire
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Completion, Request
 from readthrough.models.structured import InvalidReply, parse
@@ -151,24 +151,32 @@ def write_values(
         value, whole = _parsed(completion, request)
         cut |= not whole
         for each in group:
-            made.append((each, settle(each.field, value.get(each.field.key), each.source, 1.0)))
+            filled = settle(each.field, value.get(each.field.key), each.source, 1.0)
+            cut |= each.field.kind == "list" and _full(each.field, filled)
+            made.append((each, filled))
     return _proved(services, made), cut
 
 
 def write_items(
     services: Services, asked: Sequence[Asked], question: str, writing: Writing
-) -> tuple[list[Found], bool]:
-    """The items of lists that are in some windows, a call each; and whether a limit cut a reply."""
+) -> list[tuple[Found, bool]]:
+    """The items of lists that are in some windows, a call each; and whether there may be more than were written."""
     worth = [each for each in asked if may_say(each)]
     requests = [_items_request(each, question, writing) for each in worth]
-    made, cut = [], False
+    made, cut = [], list[bool]()
     for each, request, completion in zip(worth, requests, services.complete(requests), strict=True):
         value, whole = _parsed(completion, request)
-        cut |= not whole
         sure = 1.0 if each.stated is None else round(each.stated, 4)
         items = [settle_item(item_of(each.field), item, each.source, sure) for item in value.get(_ITEMS, [])]
         made.append((each, merged([item for item in items if item is not None])))
-    return _proved(services, made), cut
+        cut.append(not whole or _full(each.field, made[-1][1]))
+    found = iter(zip(_proved(services, made), cut, strict=True))
+    return [next(found) if may_say(each) else (unsaid(each), False) for each in asked]
+
+
+def _full(field: Field, filled: Filled | None) -> bool:
+    """Whether a list has as many items as are written at once, and the schema would have more."""
+    return filled is not None and LIST_ITEMS <= len(filled.value) < field.schema.get("maxItems", math.inf)
 
 
 def item_of(field: Field) -> Field:
@@ -238,7 +246,8 @@ def _lines(field: Field) -> Iterator[str]:
 def _values_request(group: Sequence[Asked], question: str, writing: Writing) -> Request:
     fields = "\n".join(described(each.field) for each in group)
     prompt = FIELDS.format(text=group[0].text, question=question, fields=fields)
-    most = sum(writing.list_tokens if each.field.kind == "list" else writing.value_tokens for each in group)
+    each = (writing.list_tokens if one.field.kind == "list" else writing.value_tokens for one in group)
+    most = min(sum(each), max(writing.list_tokens, writing.value_tokens))
     schema = reply_schema({each.field.key: wire(each.field) for each in group})
     return Request.user(prompt, max_tokens=most, schema=schema)
 

@@ -206,15 +206,20 @@ def merged(items: Sequence[Filled]) -> Filled | None:
     return Filled([item.value for _, item in kept], tuple(mark for _, item in kept for mark in item.marks))
 
 
-def joined(lists: Sequence[Filled]) -> Filled:
-    """The items of several lists as one list (see `merged`); a value that is alone stays as it is."""
+def joined(lists: Sequence[Filled], documents: Mapping[str, int]) -> Filled:
+    """The items of several lists as one list (see `merged`) in the order in which they stand; `documents` are the
+    places of documents by id. A value that is alone stays as it is."""
     if len(lists) == 1:
         return lists[0]
     items: list[Filled] = []
     for each in lists:
         marks = iter(each.marks)
         items += [Filled(item, tuple(islice(marks, len(leaves(item))))) for item in each.value]
-    return merged(items) or Filled([])
+
+    def stands(item: Filled) -> tuple[int, int]:
+        return min(((documents[mark.place[0]], mark.place[1]) for mark in item.marks if mark.place), default=(0, 0))
+
+    return merged(sorted(items, key=stands)) or Filled([])
 
 
 def prove(services: Services, filled: Sequence[tuple[Filled, str, Source]]) -> list[Filled]:

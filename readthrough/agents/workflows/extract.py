@@ -154,7 +154,7 @@ class Extract(Workflow):
         tokens = sum(services.shelf.count_tokens(services.model).values())
         plain, lists = _sorted(form)
         whole = self._whole(services)
-        text = tokens if whole else min(tokens, self.passage_tokens, services.model.window_tokens // 2)
+        text = tokens if whole else min(tokens, self.passage_tokens, self._space(services))
         asked = services.model.count_tokens([FIELDS, described(form)])
         frame = asked[0] + asked[1] // (len(plain) + len(lists)) + TEMPLATE_TOKENS
         groups = len(plain) if logits else math.ceil(len(plain) / _TOGETHER)
@@ -191,7 +191,11 @@ class Extract(Workflow):
 
     def _whole(self, services: Services) -> bool:
         tokens = sum(services.shelf.count_tokens(services.model).values())
-        return tokens <= min(self.whole_tokens, services.model.window_tokens // 2)
+        return tokens <= min(self.whole_tokens, self._space(services))
+
+    def _space(self, services: Services) -> int:
+        """Tokens of text that fit a prompt for values, beside instructions that are as long and a list."""
+        return max(1, (services.model.window_tokens - self.list_tokens) // 2)
 
     def _room(self, form: Field, services: Services) -> int:
         """Tokens of text in a window beside the longest list's instructions and its items."""
@@ -232,7 +236,7 @@ class Extract(Workflow):
             return shelf.chunk_ids()
         asked = [Question(blank.asked(), question.choices) for blank in blanks]
         ranked = take_turns([find_chunks(shelf, each, self.index, self.k) for each in asked], len(blanks) * self.k)
-        budget = min(len(blanks) * self.passage_tokens, services.model.window_tokens // 2)
+        budget = min(len(blanks) * self.passage_tokens, self._space(services))
         kept = within_budget(ranked, shelf.count_tokens(services.model), budget)
         if ranked and not kept:
             raise PromptTooLongError(f"no passage fits {budget} tokens", hint="raise passage_tokens")
@@ -264,28 +268,38 @@ class Extract(Workflow):
         return {"at": at, "made": made, "cut": limit, "next": _next(plan, at, read)}
 
     def _read(self, state: State, runtime: Runtime[Services]) -> State:
-        """Read a batch of windows for the items of lists."""
+        """Read a batch of windows for the items of lists; one with more items than fit a reply is divided."""
         services, question = runtime.context, Question.of(state)
         plan, at, read = services.get_json(state["plan"]), state["at"], state["read"]
         batch = plan["read"][read : read + self.parallel]
         asked = [each for group in self._asked(services, question, batch) for each in group]
         if "logits" in services.model.capabilities:
             asked = look_at(services, asked)
-        found, cut = write_items(services, asked, question.text, self._writing)
+        items = write_items(services, asked, question.text, self._writing)
+        found, limit, left = list[Found](), state["cut"], list[list[Any]]()
+        for (numbers, ids), (each, cut) in zip(batch, items, strict=True):
+            if cut and len(ids) > 1:
+                left += [[numbers, ids[: len(ids) // 2]], [numbers, ids[len(ids) // 2 :]]]
+            else:
+                found.append(each)
+                limit = f"list_tokens={self.list_tokens}" if cut else limit
         read += len(batch)
+        plan = {**plan, "read": [*plan["read"][:read], *left, *plan["read"][read:]]}
         services.emit(Event("read", read, len(plan["read"]), "windows"))
         made = _link(services, found, state["made"])
-        limit = f"list_tokens={self.list_tokens}" if cut else state["cut"]
-        return {"read": read, "made": made, "cut": limit, "next": _next(plan, at, read)}
+        changed: State = {"plan": services.put_json(plan)} if left else {}
+        return {**changed, "read": read, "made": made, "cut": limit, "next": _next(plan, at, read)}
 
     def _asked(self, services: Services, question: Question, batch: Sequence[Sequence[Any]]) -> list[list[Asked]]:
-        """The fields of a batch of the plan, each group with its text."""
+        """The fields of a batch of the plan, each group with its text; one that several share is read once."""
         blanks = list(self._form(question).blanks())
+        texts: dict[tuple[int, ...], tuple[Source, str]] = {}
         groups = []
         for numbers, ids in batch:
-            chunks = services.chunks(ids)
-            source, text = Source(chunks), section_text(chunks)
-            groups.append([Asked(number, blanks[number], source, text) for number in numbers])
+            if tuple(ids) not in texts:
+                chunks = services.chunks(ids)
+                texts[tuple(ids)] = (Source(chunks), section_text(chunks))
+            groups.append([Asked(number, blanks[number], *texts[tuple(ids)]) for number in numbers])
         return groups
 
     @property
@@ -306,7 +320,8 @@ class Extract(Workflow):
         filled = assemble(form, found, unsaid_share)
         sure = [mark.confidence for mark in filled.marks if mark.confidence is not None]
         for (path, value), mark in zip(leaves(filled.value), filled.marks, strict=True):
-            services.decide(f"{path} is {value!r:.80}", confidence=-1.0 if mark.confidence is None else mark.confidence)
+            signs = {} if mark.confidence is None else {"confidence": mark.confidence}
+            services.decide(f"{path} is {value!r:.80}", **signs)
         lacking = problems(filled.value, self._schema(question))
         for path in lacking:
             services.decide(f"{path} was not found, and the schema requires it")
@@ -353,4 +368,5 @@ def _found(services: Services, link: str | None, blanks: Sequence[Field]) -> tup
     for each in every:
         if each.filled is not None:
             parts.setdefault(blanks[each.blank].key, []).append(each.filled)
-    return {key: joined(filled) for key, filled in parts.items()}, missing
+    order = {entry.id: number for number, entry in enumerate(services.shelf.documents)}
+    return {key: joined(filled, order) for key, filled in parts.items()}, missing
