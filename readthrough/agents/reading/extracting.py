@@ -138,7 +138,7 @@ def _true(services: Services, asked: Sequence[Asked]) -> list[float]:
     odds = [log_odds(choice.probabilities[0]) for choice in choices]
     if len(odds) > len(asked):
         odds = [given - _PRIOR_WEIGHT * before for given, before in zip(odds[::2], odds[1::2], strict=True)]
-    return [1 / (1 + math.exp(-each)) for each in odds]
+    return [round(1 / (1 + math.exp(-each)), 4) for each in odds]
 
 
 def write_values(

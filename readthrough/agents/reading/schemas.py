@@ -152,7 +152,11 @@ def form_of(schema: Schema) -> Field:
         raise _wrong("/".join(map(str, error.absolute_path)), f"not a JSON Schema: {error.message}") from error
     form = _Reader(schema).field(schema, "", (), required=True)
     if form.kind != "form":
-        raise _wrong("", f"the schema describes a {form.type}", hint='it must be {"type": "object", "properties": ...}')
+        raise _wrong(
+            "",
+            f"the schema describes no object but one of type {form.type}",
+            hint='it must be {"type": "object", "properties": ...}',
+        )
     for blank in form.blanks():
         _check_grammar(blank)
     return form
