@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,6 +74,15 @@ class Writing:
 
     value_tokens: int
     list_tokens: int
+
+    def most_tokens(self, field: Field) -> int:
+        """The most tokens of a field."""
+        return self.list_tokens if field.kind == "list" else self.value_tokens
+
+    def limit(self, fields: Iterable[Field]) -> str:
+        """The limit that cut a reply with these fields, as `Answer.stopped` tells it."""
+        lists = any(field.kind == "list" for field in fields)
+        return f"list_tokens={self.list_tokens}" if lists else f"value_tokens={self.value_tokens}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +152,18 @@ def _true(services: Services, asked: Sequence[Asked]) -> list[float]:
 
 def write_values(
     services: Services, groups: Sequence[Sequence[Asked]], question: str, writing: Writing
-) -> tuple[list[Found], bool]:
-    """Fill in groups of fields, each group from one text with one call; and whether a limit cut a reply."""
+) -> tuple[list[Found], str]:
+    """Fill in groups of fields, each group from one text with one call; and the limit that cut a reply, or ""."""
     requests = [_values_request(group, question, writing) for group in groups]
-    made, cut = [], False
+    made, limit = [], ""
     for group, request, completion in zip(groups, requests, services.complete(requests), strict=True):
         value, whole = _parsed(completion, request)
-        cut |= not whole
+        limit = limit if whole else writing.limit(each.field for each in group)
         for each in group:
             filled = settle(each.field, value.get(each.field.key), each.source, 1.0)
-            cut |= each.field.kind == "list" and _full(each.field, filled)
+            limit = f"list_items={LIST_ITEMS}" if _full(each.field, filled) else limit
             made.append((each, filled))
-    return _proved(services, made), cut
+    return _proved(services, made), limit
 
 
 def write_items(
@@ -176,7 +185,11 @@ def write_items(
 
 def _full(field: Field, filled: Filled | None) -> bool:
     """Whether a list has as many items as are written at once, and the schema would have more."""
-    return filled is not None and LIST_ITEMS <= len(filled.value) < field.schema.get("maxItems", math.inf)
+    return (
+        filled is not None
+        and field.kind == "list"
+        and LIST_ITEMS <= len(filled.value) < field.schema.get("maxItems", math.inf)
+    )
 
 
 def item_of(field: Field) -> Field:
@@ -246,8 +259,7 @@ def _lines(field: Field) -> Iterator[str]:
 def _values_request(group: Sequence[Asked], question: str, writing: Writing) -> Request:
     fields = "\n".join(described(each.field) for each in group)
     prompt = FIELDS.format(text=group[0].text, question=question, fields=fields)
-    each = (writing.list_tokens if one.field.kind == "list" else writing.value_tokens for one in group)
-    most = min(sum(each), max(writing.list_tokens, writing.value_tokens))
+    most = min(sum(writing.most_tokens(each.field) for each in group), max(writing.list_tokens, writing.value_tokens))
     schema = reply_schema({each.field.key: wire(each.field) for each in group})
     return Request.user(prompt, max_tokens=most, schema=schema)
 
@@ -264,8 +276,9 @@ def _parsed(completion: Completion, request: Request) -> tuple[Mapping[str, Any]
     try:
         return parse(completion.text, schema), True
     except InvalidReply:
-        pass_on = {name: _whole_items(completion.text) for name in schema["properties"] if name == _ITEMS}
-        return pass_on, False
+        [(name, only), *more] = schema["properties"].items()
+        is_list = not more and only.get("type") == "array"
+        return {name: _whole_items(completion.text)} if is_list else {}, False
 
 
 def _whole_items(text: str) -> list[Any]:

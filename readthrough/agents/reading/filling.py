@@ -257,6 +257,8 @@ def _settle_value(field: Field, value: Any, source: Source, sure: float | None, 
     if field.is_date:  # written as the text has it: small models take dates apart wrongly
         days = sorted(date_of(value))
         value = days[0].isoformat() if days else ""
+    if isinstance(value, str) and "pattern" not in field.schema and not judged:
+        value = value.strip()
     said = [] if value == "" or isinstance(value, bool) else source.places(value)
     if said:
         if anchor is not None:

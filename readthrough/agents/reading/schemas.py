@@ -148,16 +148,21 @@ def form_of(schema: Schema) -> Field:
 
     try:
         Draft202012Validator.check_schema(schema)
+        form = _Reader(schema).field(schema, "", (), required=True)
     except SchemaError as error:
         raise _wrong("/".join(map(str, error.absolute_path)), f"not a JSON Schema: {error.message}") from error
-    form = _Reader(schema).field(schema, "", (), required=True)
+    except RecursionError as error:
+        raise _wrong("", "it is nested too deeply") from error
     if form.kind != "form":
         raise _wrong(
             "",
             f"the schema describes no object but one of type {form.type}",
             hint='it must be {"type": "object", "properties": ...}',
         )
-    for blank in form.blanks():
+    keys = [blank.key for blank in form.blanks()]
+    for number, blank in enumerate(form.blanks()):
+        if blank.key in keys[:number]:
+            raise _wrong("", f"two fields are called {blank.key!r}", hint="take the dot out of a name")
         _check_grammar(blank)
     return form
 

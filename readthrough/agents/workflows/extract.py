@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 # A model without logits is asked for so many fields at once: each call of an endpoint reads its text again.
 _TOGETHER = 8
+# The most calls that a field takes: two looks by two signs, the value, its place.
+_CALLS = 6
 # What was seen of values and of items.
 _WRITTEN_TOKENS = 24
 _LIST_RATIO = 0.25
@@ -246,7 +248,7 @@ class Extract(Workflow):
         """Fill in a batch of values: choices by letters, the rest as JSON."""
         services, question = runtime.context, Question.of(state)
         plan, at, read = services.get_json(state["plan"]), state["at"], state["read"]
-        batch = plan["fill"][at : at + self.parallel]
+        batch = plan["fill"][at : at + self._fitting(services)]
         groups = self._asked(services, question, batch)
         logits = "logits" in services.model.capabilities and question.choices is None
         found: list[Found] = []
@@ -257,21 +259,20 @@ class Extract(Workflow):
         by_letter = logits or question.choices is not None
         chosen = [each for group in groups for each in group if by_letter and choices_of(each.field)]
         written = [rest for group in groups if (rest := [each for each in group if each not in chosen])]
-        values, cut = write_values(services, written, question.text, self._writing)
+        values, limit = write_values(services, written, question.text, self._writing)
         values += choose_values(services, chosen)
         if logits:
             values = said(services, [each for group in groups for each in group], values, self.abstain_below)
         at += len(batch)
         services.emit(Event("fill", at, len(plan["fill"]), "fields"))
         made = _link(services, [*found, *values], state["made"])
-        limit = f"value_tokens={self.value_tokens}" if cut else state["cut"]
-        return {"at": at, "made": made, "cut": limit, "next": _next(plan, at, read)}
+        return {"at": at, "made": made, "cut": limit or state["cut"], "next": _next(plan, at, read)}
 
     def _read(self, state: State, runtime: Runtime[Services]) -> State:
         """Read a batch of windows for the items of lists; one with more items than fit a reply is divided."""
         services, question = runtime.context, Question.of(state)
         plan, at, read = services.get_json(state["plan"]), state["at"], state["read"]
-        batch = plan["read"][read : read + self.parallel]
+        batch = plan["read"][read : read + self._fitting(services)]
         asked = [each for group in self._asked(services, question, batch) for each in group]
         if "logits" in services.model.capabilities:
             asked = look_at(services, asked)
@@ -282,7 +283,7 @@ class Extract(Workflow):
                 left += [[numbers, ids[: len(ids) // 2]], [numbers, ids[len(ids) // 2 :]]]
             else:
                 found.append(each)
-                limit = f"list_tokens={self.list_tokens}" if cut else limit
+                limit = self._writing.limit([asked[0].field]) if cut else limit
         read += len(batch)
         plan = {**plan, "read": [*plan["read"][:read], *left, *plan["read"][read:]]}
         services.emit(Event("read", read, len(plan["read"]), "windows"))
@@ -301,6 +302,11 @@ class Extract(Workflow):
                 texts[tuple(ids)] = (Source(chunks), section_text(chunks))
             groups.append([Asked(number, blanks[number], *texts[tuple(ids)]) for number in numbers])
         return groups
+
+    def _fitting(self, services: Services) -> int:
+        """How many fields or windows go out together: fewer, where a budget is nearly spent."""
+        each = Cost(1, self.passage_tokens, _WRITTEN_TOKENS)
+        return max(1, services.budget.fitting(self.parallel * _CALLS, each) // _CALLS)
 
     @property
     def _writing(self) -> Writing:

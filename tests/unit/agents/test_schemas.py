@@ -73,7 +73,7 @@ def test_whatever_is_written_may_be_null_and_ends() -> None:
         (of(a={"type": ["string", "number"]}), "#/properties/a: of the types string, number"),
         (of(a={"anyOf": [{"type": "string"}, {"type": "number"}]}), "#/properties/a/anyOf: of several forms"),
         (of(a={"type": "array"}), "#/properties/a: a list needs `items`"),
-        (of(a={"type": "array", "items": of(b={"type": "string", "if": {}})}), "#/properties/a/items/properties/b: 'if"),
+        (of(a={"type": "array", "items": of(b={"type": "string", "if": {}})}), "#/properties/a/items/properties/b: "),
         (of(a={"type": "string", "contentEncoding": "base64"}), "#/properties/a: 'contentEncoding' cannot be followed"),
         (of(a={"enum": [{}]}), "#/properties/a/enum: choices are texts"),
         (of(a={"type": "string", "pattern": "(?=a)b"}), "#/properties/a: .*look-around"),
@@ -81,6 +81,7 @@ def test_whatever_is_written_may_be_null_and_ends() -> None:
         (of(a={"$ref": "#/$defs/none"}), "#/properties/a: there is no #/\\$defs/none"),
         (of(a={"$ref": "#/properties/a"}), "#/properties/a leads back to itself"),
         (of(a=of(b={"$ref": "#"})), "# is elsewhere"),
+        (of(a=of(b={"type": "string"}), **{"a.b": {"type": "string"}}), "two fields are called 'a.b'"),
         (of(a={"type": "string"}) | {"required": ["b"]}, "#/required: there is no property 'b'"),
         (of(a={"type": "object", "properties": {"b": {"type": "string"}}, "additionalProperties": {"type": "string"}}),
          "#/properties/a/additionalProperties"),
@@ -95,6 +96,14 @@ def test_a_recursive_schema_is_refused() -> None:
     tree = of(name={"type": "string"}, children={"type": "array", "items": {"$ref": "#/$defs/tree"}})
     with pytest.raises(ConfigError, match="#/\\$defs/tree leads back to itself"):
         form_of(of(root={"$ref": "#/$defs/tree"}) | {"$defs": {"tree": tree}})
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    schema = of(a={"type": "string"})
+    for _ in range(400):
+        schema = of(a=schema)
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        form_of(schema)
 
 
 def test_files_that_hold_no_schema(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from readthrough.agents.reading.values import Written
 
 TEXT = (
     "Invoice No. INV-2024-001 of March 5, 2024, for 1,200.50 EUR (net 1.000,25), due 17/04/2024. Revenue was $1.2 "
-    "million, the loss (45). Fee: 12%. Within thirty-five days; call (555) 123-4567. Acme\n   Widgets, Ltd. has 3 sites. "
-    "12 345 people. Vertrag vom 3. Mai 2023. 2022-12-31. USD500 and -7. «Café» № 9'876. twenty boats"
+    "million, the loss (45). Fee: 12%. Within thirty-five days; call (555) 123-4567. Acme\n   Widgets, Ltd. has "
+    "3 sites. 12 345 people. Vertrag vom 3. Mai 2023. 2022-12-31. USD500 and -7. «Café» № 9'876. twenty boats"
 )
 
 
