@@ -56,8 +56,9 @@ class Filled:
 
     def at_most(self, sure: float) -> Filled:
         """The same, each leaf as probable as it was, and no more than `sure`."""
+        known = (sure if mark.confidence is None else min(sure, mark.confidence) for mark in self.marks)
         return Filled(
-            self.value, tuple(replace(mark, confidence=min(sure, mark.confidence or sure)) for mark in self.marks)
+            self.value, tuple(replace(mark, confidence=each) for mark, each in zip(self.marks, known, strict=True))
         )
 
     def keep(self) -> list[Any]:
@@ -148,7 +149,7 @@ def settle(field: Field, value: Any, source: Source, sure: float | None, anchor:
         return _form([(part, filled or absent(part)) for part, filled in parts]) if there else None
     if field.item is not None:
         items = [settle_item(field.item, item, source, sure) for item in value]
-        return merged([item for item in items if item is not None]) or None
+        return merged([item for item in items if item is not None])
     return _settle_value(field, value, source, sure, anchor)
 
 
@@ -255,7 +256,7 @@ def prove(services: Services, filled: Sequence[tuple[Filled, str, Source]]) -> l
 def _settle_value(field: Field, value: Any, source: Source, sure: float | None, anchor: Place | None) -> Filled | None:
     judged = bool(field.options)
     if field.is_date:  # written as the text has it: small models take dates apart wrongly
-        days = sorted(date_of(value))
+        days = date_of(value)
         value = days[0].isoformat() if days else ""
     if isinstance(value, str) and "pattern" not in field.schema and not judged:
         value = value.strip()

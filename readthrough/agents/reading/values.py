@@ -38,6 +38,8 @@ _NUMBER_WORDS = re.compile(
 )
 _MINUS = "-−–("
 _CLOSE = 1e-9
+# A weekday, an article, a time of day.
+_BESIDE_CHARACTERS = 16
 
 _MONTHS = (
     "january jan januar janvier enero",
@@ -77,10 +79,14 @@ class Written:
     def places(self, value: Any) -> list[Place]:
         """Where the text says `value`, a text or a number, as (start, end) pairs; empty where it does not."""
         if isinstance(value, int | float):
-            return [place for place, meant in self._numbers if any(_same(value, each) for each in meant)]
+            try:
+                wanted = float(value)
+            except OverflowError:  # a model that wrote digits without end
+                return []
+            return [place for place, meant in self._numbers if any(_same(wanted, each) for each in meant)]
         found = _literal(value, self._text)
-        wanted = set[Date]() if found else date_of(value)
-        return found or [place for place, days in self._dates if wanted & days]
+        days = () if found else date_of(value)
+        return found or [place for place, meant in self._dates if not meant.isdisjoint(days)]
 
     @cached_property
     def _numbers(self) -> list[tuple[Place, set[float]]]:
@@ -88,13 +94,15 @@ class Written:
 
     @cached_property
     def _dates(self) -> list[tuple[Place, set[Date]]]:
-        return list(dates(self._text))
+        return [(place, set(days)) for place, days in dates(self._text)]
 
 
-def date_of(value: str) -> set[Date]:
-    """The days that a text which names one date may mean, empty where it names none, or several."""
-    found = [days for _, days in dates(value)]
-    return found[0] if len(found) == 1 else set()
+def date_of(value: str) -> tuple[Date, ...]:
+    """The days that a text which is a date may mean, as `dates`; empty where it is none, or says much more."""
+    found = [(start, end, days) for (start, end), days in dates(value)]
+    if len(found) != 1 or len(value) - (found[0][1] - found[0][0]) > _BESIDE_CHARACTERS:
+        return ()
+    return found[0][2]
 
 
 def numbers(text: str) -> Iterator[tuple[Place, set[float]]]:
@@ -107,8 +115,8 @@ def numbers(text: str) -> Iterator[tuple[Place, set[float]]]:
         yield _scaled(text, match.span(), {float(tens + unit + alone)}, negative=False)
 
 
-def dates(text: str) -> Iterator[tuple[Place, set[Date]]]:
-    """The dates of a text with the days that each may mean: of `3/5/2024` day or month stands first."""
+def dates(text: str) -> Iterator[tuple[Place, tuple[Date, ...]]]:
+    """The dates of a text with the days that each may mean: of `3/5/2024` the month stands first, or else the day."""
     for form in _DATES:
         for match in form.finditer(text):
             days = _days(match.groupdict())
@@ -151,14 +159,14 @@ def _same(one: float, other: float) -> bool:
     return abs(one - other) <= _CLOSE * max(1.0, abs(one), abs(other))
 
 
-def _days(parts: dict[str, str | None]) -> set[Date]:
+def _days(parts: dict[str, str | None]) -> tuple[Date, ...]:
     name, either = parts.get("name"), parts.get("either")
     month = _MONTH_NUMBERS[name.lower()] if name else int(parts.get("month") or either or 0)
     day = int(parts["day"] or 0)
-    found = set()
-    for pair in {(month, day), (day, month)} if either else {(month, day)}:
+    found: dict[Date, None] = {}
+    for pair in [(month, day), (day, month)] if either else [(month, day)]:
         try:
-            found.add(Date(int(parts["year"] or 0), *pair))
+            found[Date(int(parts["year"] or 0), *pair)] = None
         except ValueError:  # the 31st of April, or the day and month the other way round: no date
             continue
-    return found
+    return tuple(found)

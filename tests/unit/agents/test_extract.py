@@ -329,7 +329,7 @@ def test_choices_and_a_schema_exclude_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["k", "passage_tokens", "window_tokens", "value_tokens", "list_tokens", "parallel"])
 def test_options_have_a_range(option: str) -> None:
     with pytest.raises(ConfigError, match=option):
-        Extract(**{option: 0})
+        Extract(**{option: 0})  # type: ignore[arg-type]
 
 
 def _written(folder: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from readthrough.agents.reading.values import Written
+from readthrough.agents.reading.values import Written, date_of
 
 TEXT = (
     "Invoice No. INV-2024-001 of March 5, 2024, for 1,200.50 EUR (net 1.000,25), due 17/04/2024. Revenue was $1.2 "
@@ -49,10 +49,41 @@ def test_found(value: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["Bob", "Acme Ltd", "cm", "", "?", 7.5, 120050, 46, 8, "2024-05-03", "2024-03-06", "3 May"]
+    "value",
+    [
+        "Bob",
+        "Acme Ltd",
+        "cm",
+        "",
+        "?",
+        7.5,
+        120050,
+        46,
+        8,
+        "2024-05-03",
+        "2024-03-06",
+        "3 May",
+        10**400,
+        "Zoe wrote it to Max on March 5, 2024",
+    ],
 )
 def test_not_found(value: Any) -> None:
     assert Written(TEXT).places(value) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("5/3/2024", ["2024-05-03", "2024-03-05"]),
+        ("17/04/2024", ["2024-04-17"]),
+        ("Friday, 14 March 2025", ["2025-03-14"]),
+        ("2024-03-05T10:00:00Z", ["2024-03-05"]),
+        ("31 April 2024", []),
+        ("from 1 May 2024 to 2 May 2024", []),
+    ],
+)
+def test_days_of_a_date(text: str, days: list[str]) -> None:
+    assert [day.isoformat() for day in date_of(text)] == days
 
 
 def test_a_hostile_text_takes_no_time() -> None:
