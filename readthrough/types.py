@@ -259,7 +259,11 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A quote that stands for sentences of the answer: always cut from the source, never generated."""
+    """A quote that stands for parts of the answer: always cut from the source, never generated.
+
+    `supports` are the numbers, from 0, of the answer's sentences; where the answer is JSON (the workflow `extract`) of
+    its leaf fields, in the order in which they stand in it.
+    """
 
     document: str
     start: int
