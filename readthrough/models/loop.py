@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -54,9 +54,7 @@ class Loop:
             try:
                 return list(await asyncio.gather(*tasks))
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await _cancel(tasks)
 
         return self.wait(self.submit(run()))
 
@@ -76,7 +74,7 @@ class Loop:
         return future.result()
 
     def close(self) -> None:
-        """Stop the loop. Calling it twice is fine."""
+        """Stop the loop; what still runs on it is cancelled. Calling it twice is fine."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
@@ -87,4 +85,11 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
+        loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
         loop.close()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
