@@ -19,6 +19,7 @@ from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, Skippe
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from readthrough.agents.runs.pool import Pool
     from readthrough.agents.runs.services import Services
     from readthrough.agents.spec.flow import Flow
     from readthrough.langchain import ReadthroughRetriever
@@ -124,8 +125,8 @@ class Book:
         on_event: OnEvent | None = None,
         texts: Texts | None = None,
     ) -> None:
-        self._library = library
-        self._shelf = shelf
+        self.pool: Pool | None = None  # what all answers take from, those of other books with the same pool too
+        self._library, self._shelf = library, shelf
         self._settings = settings
         self._on_event = on_event
         self._texts = texts or Texts()
@@ -387,9 +388,8 @@ class Book:
         from readthrough.agents.runs.services import Services
 
         model, shelf = self._models.get(settings.model), self._shelved(settings)
-        services = Services(model, shelf, self.runs, on_event=self._on_event, on_text=on_text)
-        services.open_model = self._models.get
-        services.budget, services.on_approval = Budget(limits), on_approval
+        services = Services(model, shelf, self.runs, "", self._on_event, on_text, Budget(limits, self.pool))
+        services.open_model, services.on_approval = self._models.get, on_approval
         self._services_now = services
         return services
 

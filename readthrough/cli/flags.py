@@ -122,6 +122,10 @@ class Bounded(Common):
     max_calls: Annotated[
         int | None, typer.Option(help="End after so many calls of the model.", rich_help_panel=RUNS)
     ] = None
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="End after so much money, for a model whose prices are known.", rich_help_panel=RUNS),
+    ] = None
     approve_above_seconds: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Ask before work that is expected to take longer.", rich_help_panel=RUNS),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
 import time
@@ -95,7 +94,8 @@ class Connection:
             EndpointError: the server or the line failed for good.
             PromptTooLongError: the server says that the prompt does not fit.
         """
-        for attempt in itertools.count():
+        attempt = 0
+        while True:
             self._check_time(self.traffic.limiter.pause_seconds, ends, f"{self.address.shown} wants to be left alone")
             async with self.traffic.limiter.slot(first=attempt > 0):
                 if attempt == 0:
@@ -104,12 +104,12 @@ class Connection:
             if not isinstance(answer, Fault):
                 return answer
             if not answer.transient or attempt == RETRIES:
-                break
+                raise answer.error
             wait = _wait_seconds(answer.retry_after, attempt)
             self._check_time(wait, ends, answer.error.message)
             log.info("%s; asking again in %.1f s", answer.error.message, wait)
             await asyncio.sleep(wait)
-        raise answer.error
+            attempt += 1
 
     async def _attempt(
         self, request: Callable[[AsyncOpenAI], Awaitable[T]], work_tokens: Callable[[T], float]
