@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-import time
 
 from readthrough.models.endpoint.breaker import Breaker
 from readthrough.models.endpoint.faults import Fault
@@ -42,7 +41,7 @@ class Traffic:
     def answered(self, sent_at: float, work_tokens: float) -> None:
         """A request sent at `sent_at` (`time.monotonic()`) was answered; it was worth so many tokens written."""
         self.breaker.answered()
-        self.limiter.answered(time.monotonic() - sent_at, work_tokens)
+        self.limiter.answered(sent_at, work_tokens)
 
     def failed(self, sent_at: float, fault: Fault, retry_after_seconds: float | None) -> None:
         """A request sent at `sent_at` failed; the server wants to be asked again after so long, if it says so."""
