@@ -12,7 +12,7 @@ import httpx2
 import openai
 import pytest
 
-from readthrough.models.endpoint import breaker, connection, limiter, slots, traffic
+from readthrough.models.endpoint import breaker, connection, limiter, slots
 from readthrough.models.endpoint.address import parse_address
 from readthrough.models.endpoint.connection import Connection
 from readthrough.models.endpoint.slots import Slots
@@ -56,19 +56,24 @@ class Clock:
     def monotonic(self) -> float:
         return self.loop.time()
 
+    @classmethod
+    def patched(cls, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        """A new clock, at 0, by which endpoints go from now on."""
+        clock = cls()
+        for module in (breaker, connection, limiter, slots):
+            monkeypatch.setattr(module, "time", clock)
+        random.seed(1)
+        return clock
+
     def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run `main` on this clock's loop, to its end."""
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             return runner.run(main)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    for module in (breaker, connection, limiter, slots, traffic):
-        if hasattr(module, "time"):
-            monkeypatch.setattr(module, "time", clock)
-    random.seed(1)
-    return clock
+    return Clock.patched(monkeypatch)
 
 
 def status_error(status: int, retry_after: float | None = None) -> openai.APIStatusError:

@@ -9,7 +9,7 @@ The sign in latency is that of Netflix's concurrency-limits (`GradientLimit`, `G
 by tolerance x the least latency / the latency now, within 0.5 and 1, and not moved where less than half of it is used.
 Two things are ours. Latency is counted per token of work, as replies differ in length. And it is no sign by itself: a
 server that batches takes longer with more requests at a time and yet does more, so that the limit shrinks only where
-twice the requests bring less than a fifth more throughput (requests at a time / seconds a token: Little's law).
+twice the requests bring less than a tenth more throughput (requests at a time / seconds a token: Little's law).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _START = 4
 _DECREASE = 0.9
 _TOLERANCE = 2.0
 _LEAST_GRADIENT = 0.5
-_LEAST_GAIN = 1.2
+_LEAST_GAIN = 1.1
 _LEAST_ROUND = 8
 _PROBE_ROUNDS = 8
 _MOST_PROBE_ROUNDS = 128
