@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from readthrough.errors import ModelError
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -30,9 +32,15 @@ class Loop:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def wait(self, future: Future[T]) -> T:
-        """The result of `future`, which is cancelled where the wait is interrupted."""
+        """The result of `future`, which is cancelled where the wait is interrupted.
+
+        Raises:
+            ModelError: the loop was closed meanwhile.
+        """
         try:
             return future.result()
+        except CancelledError:
+            raise ModelError("the model was closed while it was asked") from None
         except BaseException:
             future.cancel()
             raise
@@ -71,7 +79,7 @@ class Loop:
         except BaseException:
             future.cancel()
             raise
-        return future.result()
+        return self.wait(future)
 
     def close(self) -> None:
         """Stop the loop; what still runs on it is cancelled. Calling it twice is fine."""
