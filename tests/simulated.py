@@ -21,6 +21,9 @@ from readthrough.models.endpoint.traffic import Traffic
 T = TypeVar("T")
 Server = Callable[[Any], Awaitable[float]]
 
+TIMED = (breaker, connection, limiter, slots)
+"""The modules that go by `time`."""
+
 _URL = "http://simulated/v1"
 
 
@@ -60,7 +63,7 @@ class Clock:
     def patched(cls, monkeypatch: pytest.MonkeyPatch) -> Clock:
         """A new clock, at 0, by which endpoints go from now on."""
         clock = cls()
-        for module in (breaker, connection, limiter, slots):
+        for module in TIMED:
             monkeypatch.setattr(module, "time", clock)
         random.seed(1)
         return clock

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from readthrough.errors import ConfigError, ModelError
 from readthrough.types import Usage
@@ -109,6 +109,8 @@ class Prices:
     Raises:
         ConfigError: a price is below 0.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # a price with a wrong name would be lost
 
     prompt: float
     completion: float
