@@ -131,12 +131,16 @@ def test_a_hedge_wins_against_one_slow_reply() -> None:
         assert traffic(model).limiter.taken == 0
 
 
-def slowly(text: str) -> fake.Step:
+def after(seconds: float, then: fake.Step) -> fake.Step:
     def step(handler: fake.Handler, body: fake.Body) -> None:
-        handler.server.fake.stopped.wait(SLOW_SECONDS)
-        says(text)(handler, body)
+        handler.server.fake.stopped.wait(seconds)
+        then(handler, body)
 
     return step
+
+
+def slowly(text: str) -> fake.Step:
+    return after(SLOW_SECONDS, says(text))
 
 
 def test_no_hedge_unless_asked_for() -> None:
@@ -169,6 +173,9 @@ def test_one_hedge_at_most_and_the_first_answer_that_is_good() -> None:
     with FakeServer([fails(500, "no"), slowly("Ann")]) as server:
         completion = open_on(server, hedge_after_seconds=0.1).complete([ASK])[0]
     assert (completion.text, completion.usage.calls, len(server.requests)) == ("Ann", 2, 3)
+    with FakeServer([after(SLOW_SECONDS, fails(500, "no")), fails(500, "no"), slowly("Ann")]) as server:
+        completion = open_on(server, hedge_after_seconds=0.1).complete([ASK])[0]
+    assert (completion.text, completion.usage.calls, len(server.requests)) == ("Ann", 2, 3)  # the repeat has no hedge
 
 
 def test_checked_json_is_hedged_too() -> None:

@@ -80,7 +80,7 @@ def test_eight_threads_spend_all_of_a_pool_and_no_more(limits: Limits, stopped: 
                     budget.spend(usage, 0.001)
         ends.append(caught.value.budget)
 
-    threads = [threading.Thread(target=spend) for _ in range(THREADS)]
+    threads = [threading.Thread(target=spend, daemon=True) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -108,10 +108,32 @@ def test_who_waits_through_a_pause_may_leave(clock: Clock) -> None:
         first, second = asyncio.create_task(work()), asyncio.create_task(work())
         await asyncio.sleep(1)
         first.cancel()
-        slots.pause(8.0)  # to 9.0
+        await asyncio.sleep(1)
+        slots.pause(7.0)  # to 9.0, and the second has set its alarm already
         return await second
 
     assert clock.run(main()) == pytest.approx(9.0)
+
+
+def test_who_leaves_as_a_slot_is_given_gives_it_back(clock: Clock) -> None:
+    async def main() -> None:
+        slots = Slots(1)
+
+        async def work() -> None:
+            async with slots.slot():
+                raise AssertionError
+
+        assert slots.take_spare()
+        task = asyncio.create_task(work())
+        await asyncio.sleep(1)
+        slots.give_back()
+        assert slots.taken == 1  # the task's, which does not know yet
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert slots.taken == 0
+
+    clock.run(main())
 
 
 def test_slots_go_by_turns_and_a_repeated_request_is_first(clock: Clock) -> None:
@@ -258,6 +280,19 @@ def test_failures_together_are_one_and_refusals_none(clock: Clock) -> None:
             tries.clear()
             calls = [call(traffic, once(number, status, retry_after)) for number in range(3 * FAILURES)]
             assert await asyncio.gather(*calls) == [1.0] * 3 * FAILURES
+
+    clock.run(main())
+
+
+def test_a_server_that_says_when_to_come_back_is_not_down(clock: Clock) -> None:
+    async def busy(client: Any) -> float:
+        raise status_error(503, 0.1)
+
+    async def main() -> None:
+        traffic = Traffic(MOST)
+        for _ in range(FAILURES):
+            with pytest.raises(EndpointError, match="answered 503"):
+                await call(traffic, busy)
 
     clock.run(main())
 
