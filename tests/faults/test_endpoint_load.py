@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def traffic(model: OpenAIModel) -> Traffic:
     return traffic_of(model.base_url, model.model, 1)
 
 
-def another(model: OpenAIModel, **options: int) -> OpenAIModel:
+def another(model: OpenAIModel, **options: Any) -> OpenAIModel:
     """Another model object of the same name and address, with a connection and a loop of its own."""
     return OpenAIModel(model.model, base_url=model.base_url, window_tokens=4096, **options)
 

@@ -291,7 +291,7 @@ def test_a_server_that_says_when_to_come_back_is_not_down(clock: Clock) -> None:
     async def main() -> None:
         traffic = Traffic(MOST)
         for _ in range(FAILURES):
-            with pytest.raises(EndpointError, match="answered 503"):
+            with pytest.raises(EndpointError, match="^http://simulated/v1 answered 503"):
                 await call(traffic, busy)
 
     clock.run(main())
