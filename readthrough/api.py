@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, Settings, load_settings
@@ -154,9 +153,9 @@ class Book:
                 model, chunker and index hold for this question; the settings' workflow where left out.
             on_text: hears the answer piece by piece as it is written.
             limits: the most that the answer may take; where it ends the run, `Answer.stopped` says so.
-            options: options of the workflow; an unknown one is an error. Two are not the workflow's:
-                `checkpointer`, any LangGraph saver in place of the file in the home folder, and `on_approval`,
-                which is asked where `limits` want an approval: it gets a mapping with a `message`, and returns
+            options: options of the workflow; an unknown one is an error. Three are not the workflow's: `run`, the id
+                of the new run; `checkpointer`, a LangGraph saver in place of the file in the home folder; and
+                `on_approval`, which gets a mapping with a `message` where `limits` want an approval, and returns
                 whether to go on. Without it such a run stops there, and `resume` goes on with it.
 
         Raises:
@@ -168,10 +167,12 @@ class Book:
         from readthrough.agents.runs.running import run
 
         checkpointer, on_approval = options.pop("checkpointer", None), options.pop("on_approval", None)
+        run_id = options.pop("run", "")
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
         flow = self._flow(workflow, options)
         settings = self._settings.model_copy(update=flow.settings)
         services = self._services(settings, on_text, limits, on_approval)
+        services.run = run_id
         with self._lock, open_checkpoints(self._settings, checkpointer) as saver:  # one model, one answer at a time
             return run(flow.workflow, asked, services, saver, self._to_keep(settings))
 
@@ -337,9 +338,7 @@ class Book:
     def __enter__(self) -> Book:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

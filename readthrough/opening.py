@@ -36,11 +36,12 @@ class Texts:
 
     def shelve(self, library: Library, settings: Settings) -> Shelf:
         """The texts in the library, split by the settings' chunker."""
+        from readthrough.documents.base import Loading
         from readthrough.documents.chunking import open_chunker
 
         shelf = library.shelve(
             [str(path) for path in self.paths],
-            encoding=settings.encoding,
+            loading=Loading(settings.encoding, settings.ocr),
             stdin=self.stdin,
             vectors=settings.index not in ("bm25", "late-interaction"),
             chunker=None if settings.chunker is None else open_chunker(settings.chunker),

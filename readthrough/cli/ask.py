@@ -12,10 +12,11 @@ import typer
 
 from readthrough.cli.flags import Answering, Asking, Common, Show, command
 from readthrough.cli.guard import PARTIAL
-from readthrough.cli.questions import Asked, gather
+from readthrough.cli.questions import gather
 from readthrough.cli.screen import Screen
 from readthrough.cli.session import limits, on_approval, open_book, resumable, resuming
 from readthrough.errors import UsageError
+from readthrough.questions import Asked
 from readthrough.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:

@@ -55,6 +55,14 @@ class Texts(Common):
         str | None,
         typer.Option(help="Encoding of text files, where guessing fails.", rich_help_panel=READING),
     ] = None
+    ocr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LANGUAGES",
+            help="Recognise pages of PDFs that have no text, in these languages: eng, eng+deu, ...",
+            rich_help_panel=READING,
+        ),
+    ] = None
     index: Annotated[
         str | None,
         typer.Option(
@@ -110,7 +118,7 @@ class Asking(Modelled):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounded(Common):
+class Limited(Common):
     """Flags of commands whose work has bounds."""
 
     max_seconds: Annotated[
@@ -126,6 +134,12 @@ class Bounded(Common):
         float | None,
         typer.Option(help="End after so much money, for a model whose prices are known.", rich_help_panel=RUNS),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded(Limited):
+    """Flags of commands whose work has bounds, and may have to be approved."""
+
     approve_above_seconds: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Ask before work that is expected to take longer.", rich_help_panel=RUNS),

@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from readthrough import __version__
-from readthrough.cli import ask, config, graph, index, library, listing, map, models, runs, schema, search, summarize
+from readthrough.cli import (
+    ask,
+    batch,
+    config,
+    graph,
+    index,
+    library,
+    listing,
+    map,
+    models,
+    runs,
+    schema,
+    search,
+    summarize,
+)
 from readthrough.cli import eval as evaluation
 from readthrough.cli.guard import INTERRUPTED, report
 from readthrough.errors import UsageError
@@ -20,7 +34,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (ask, summarize, search, map, index, library, runs, graph, evaluation, schema, models, listing, config):
+for module in (
+    ask,
+    summarize,
+    search,
+    map,
+    index,
+    batch,
+    library,
+    runs,
+    graph,
+    evaluation,
+    schema,
+    models,
+    listing,
+    config,
+):
     module.register(app)
 
 

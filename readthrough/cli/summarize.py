@@ -10,7 +10,7 @@ import typer
 
 from readthrough.cli.ask import answer_all
 from readthrough.cli.flags import PATHS, Answering, Modelled, command
-from readthrough.cli.questions import Asked
+from readthrough.questions import Asked
 
 
 class Form(StrEnum):

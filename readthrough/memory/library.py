@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from readthrough.config import Spec
-from readthrough.documents.base import Chunker
+from readthrough.documents.base import AS_DETECTED, Chunker, Loading
 from readthrough.errors import LibraryError
 from readthrough.memory import holdings, store
 from readthrough.memory.chunking import ByKind
@@ -113,7 +113,7 @@ class Library:
         self,
         paths: Sequence[str | os.PathLike[str]],
         *,
-        encoding: str | None = None,
+        loading: Loading = AS_DETECTED,
         stdin: bytes | None = None,
         vectors: bool = True,
         on_event: OnEvent | None = None,
@@ -123,7 +123,7 @@ class Library:
 
         Args:
             paths: files and folders; `-` stands for `stdin`.
-            encoding: the text encoding, when detecting it is not wanted.
+            loading: the text encoding, when detecting it is not wanted, and whether images of pages are recognised.
             stdin: bytes to read as a document, where `paths` names `-`.
             vectors: embed the chunks now; otherwise the first search that needs vectors does.
             on_event: hears of progress, in place of the library's own listener.
@@ -136,18 +136,18 @@ class Library:
         self._keeper.on_event = listener = on_event or self.on_event
         shown = [os.fspath(path) for path in paths]
         splits = self._chunker if chunker is None else chunker
-        return self._recovering(lambda: self._shelve(shown, encoding, stdin, vectors, (splits, listener)))
+        return self._recovering(lambda: self._shelve(shown, loading, stdin, vectors, (splits, listener)))
 
     def _shelve(
         self,
         paths: Sequence[str],
-        encoding: str | None,
+        loading: Loading,
         stdin: bytes | None,
         vectors: bool,
         using: tuple[Chunker, OnEvent | None],
     ) -> Shelf:
         chunker, listener = using
-        work = Shelving(self._database, self._analyzer, (chunker.fingerprint, chunker), encoding, listener)
+        work = Shelving(self._database, self._analyzer, (chunker.fingerprint, chunker), loading, listener)
         work.run(paths, stdin)
         rows = [item.document for item in work.placed]
         with self._database.write() as connection:

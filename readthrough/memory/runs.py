@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from readthrough.errors import LibraryError, UsageError
-from readthrough.memory.database import BUSY_SECONDS, guard
-from readthrough.memory.schema import migrate
+from readthrough.memory.sqlite_file import SqliteFile
 from readthrough.types import Usage, can_go_on
 
 _TABLES = (
@@ -100,9 +98,22 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute("DROP TABLE runs_0")
 
 
+def _add_calls(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE calls (
+            run TEXT NOT NULL REFERENCES runs ON DELETE CASCADE, number INTEGER NOT NULL, node TEXT NOT NULL,
+            call TEXT NOT NULL, reply TEXT NOT NULL, PRIMARY KEY (run, number, node, call)) WITHOUT ROWID"""
+    )
+
+
 def text_hash(text: str) -> str:
     """The SHA-256 of a text, under which the log keeps it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def new_run() -> str:
+    """The id of a run that is to be begun; it sorts by time."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
 
 
 class RunLog:
@@ -115,18 +126,7 @@ class RunLog:
             LibraryError: the file cannot be opened as a run log.
         """
         self.path = path
-        self._lock = threading.RLock()
-        with self._guard():
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(
-                path or ":memory:", check_same_thread=False, timeout=BUSY_SECONDS, isolation_level=None
-            )
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing, a power cut the last steps
-            migrate(self._db, str(path or ":memory:"), (_create,), "run log")
+        self._file = SqliteFile(path, (_create, _add_calls), "run log")
 
     def start(
         self,
@@ -135,19 +135,21 @@ class RunLog:
         model: str,
         choices: Sequence[str] | None = None,
         recipe: dict[str, Any] | None = None,
+        run: str = "",
     ) -> str:
-        """Note the beginning of a run; returns its id, which sorts by time."""
-        run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
+        """Note the beginning of a run; returns its id, `run` where that is given."""
+        run = run or new_run()
         options = None if choices is None else json.dumps(list(choices), ensure_ascii=False)
         row = (run, time.time(), question, options, workflow, model, json.dumps(recipe or {}, ensure_ascii=False))
         columns = "id, started, question, choices, workflow, model, recipe"
-        with self._write() as db:
+        with self._file.write() as db:
             db.execute(f"INSERT INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return run
 
     def finish(self, run: str, answer: dict[str, Any]) -> None:
         """Note the answer of a run (`Answer.to_dict()`)."""
-        with self._write() as db:
+        with self._file.write() as db:
+            db.execute("DELETE FROM calls WHERE run = ?", (run,))
             row = (time.time(), json.dumps(answer, ensure_ascii=False), run)
             db.execute("UPDATE runs SET finished = ?, answer = ? WHERE id = ?", row)
 
@@ -156,13 +158,19 @@ class RunLog:
         values = asdict(step)
         values.pop("number"), values.pop("node")
         text = json.dumps(values, ensure_ascii=False)
-        with self._write() as db:
+        with self._file.write() as db:
             db.execute("INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?)", (run, step.number, step.node, text))
+            # Not yet those of this step: a kill may still come between here and its checkpoint.
+            db.execute("DELETE FROM calls WHERE run = ? AND number < ?", (run, step.number))
+
+    def calls(self, run: str, number: int, node: str) -> Calls:
+        """The replies of endpoints that a step got, until the next step is noted."""
+        return Calls(self._file, (run, number, node))
 
     def put(self, run: str, text: str) -> str:
         """Keep a text of a run; returns its SHA-256, under which `get` finds it."""
         digest = text_hash(text)
-        with self._write() as db:
+        with self._file.write() as db:
             db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, text))
             db.execute("INSERT OR IGNORE INTO run_texts VALUES (?, ?)", (run, digest))
         return digest
@@ -173,14 +181,14 @@ class RunLog:
         Raises:
             LibraryError: no such text is in the log.
         """
-        rows = self._read("SELECT text FROM texts WHERE hash = ?", digest)
+        rows = self._file.read("SELECT text FROM texts WHERE hash = ?", digest)
         if not rows:
             raise LibraryError(f"the run log has no text {digest[:12]}", path=str(self.path or ""))
         return str(rows[0][0])
 
     def answer(self, run: str) -> dict[str, Any] | None:
         """The answer of a finished run, or None."""
-        rows = self._read("SELECT answer FROM runs WHERE id = ?", run)
+        rows = self._file.read("SELECT answer FROM runs WHERE id = ?", run)
         return json.loads(rows[0][0]) if rows and rows[0][0] else None
 
     def runs(self, most: int | None = None, text: str = "") -> list[Run]:
@@ -188,7 +196,7 @@ class RunLog:
         like = f"%{_plain(text)}%"
         where, holds = ("", ()) if not text else (_HOLDS, (like, like, like))
         order = "ORDER BY started DESC, id DESC LIMIT ?"
-        return [_run(row) for row in self._read(f"{_RUN} {where} {order}", *holds, -1 if most is None else most)]
+        return [_run(row) for row in self._file.read(f"{_RUN} {where} {order}", *holds, -1 if most is None else most)]
 
     def find(self, name: str) -> Run:
         """The run with the id `name`, or whose id begins or ends so; `last` is the newest.
@@ -201,7 +209,7 @@ class RunLog:
         else:
             plain = _plain(name)
             where = r"WHERE id LIKE ? ESCAPE '\' OR id LIKE ? ESCAPE '\'"
-            found = [_run(row) for row in self._read(f"{_RUN} {where}", plain + "%", "%" + plain)] if name else []
+            found = [_run(row) for row in self._file.read(f"{_RUN} {where}", plain + "%", "%" + plain)] if name else []
         if len(found) != 1:
             what = f"no run is named {name!r}" if not found else f"{len(found)} runs are named {name!r}"
             raise UsageError(what, hint="`readthrough runs list` shows them")
@@ -209,12 +217,12 @@ class RunLog:
 
     def steps(self, run: str) -> list[Step]:
         """The steps of a run, in order."""
-        rows = self._read("SELECT number, node, step FROM steps WHERE run = ? ORDER BY number, node", run)
+        rows = self._file.read("SELECT number, node, step FROM steps WHERE run = ? ORDER BY number, node", run)
         return [_step(*row) for row in rows]
 
     def delete(self, runs: Sequence[str]) -> None:
         """Delete runs, and the texts that no other run made."""
-        with self._write() as db:
+        with self._file.write() as db:
             db.executemany("DELETE FROM runs WHERE id = ?", [(run,) for run in runs])
             db.execute("DELETE FROM texts WHERE NOT EXISTS (SELECT 1 FROM run_texts WHERE hash = texts.hash)")
 
@@ -229,7 +237,7 @@ class RunLog:
             yield
             return
         lock = self._lock_file(run)
-        with self._guard():
+        with self._file.guard():
             lock.parent.mkdir(exist_ok=True, mode=0o700)
             descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
         try:
@@ -254,29 +262,30 @@ class RunLog:
 
     def close(self) -> None:
         """Close the file. Calling it twice is fine."""
-        self._db.close()
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._guard():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock, self._guard():
-            return self._db.execute(query, values).fetchall()
+        self._file.close()
 
     def _lock_file(self, run: str) -> Path:
         return (self.path or Path()).parent / "running" / f"{run}.lock"
 
-    def _guard(self) -> Any:
-        return guard(self.path or Path(":memory:"), "run log")
+
+@dataclass(frozen=True)
+class Calls:
+    """The replies of endpoints within one step, for when it is repeated (`readthrough.models.journal.Replies`)."""
+
+    file: SqliteFile
+    step: tuple[str, int, str]
+
+    def find(self, call: str) -> dict[str, Any] | None:
+        """The reply that is kept of a call."""
+        query = "SELECT reply FROM calls WHERE run = ? AND number = ? AND node = ? AND call = ?"
+        rows = self.file.read(query, *self.step, call)
+        return json.loads(rows[0][0]) if rows else None
+
+    def keep(self, call: str, reply: dict[str, Any]) -> None:
+        """Keep the reply of a call."""
+        with self.file.write() as db:
+            values = (*self.step, call, json.dumps(reply, ensure_ascii=False))
+            db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?)", values)
 
 
 def _run(row: tuple[Any, ...]) -> Run:

@@ -24,12 +24,14 @@ STEMMED_TABLES = (
 
 
 def indexed(document: Document, start: int, end: int) -> str:
-    """What is indexed of a span of a document: its text, of source code also the names of the definitions around it.
+    """What is indexed of a span of a document: its text, and what names its parts.
+
+    Of source code these are the definitions around it, of a table of text its columns.
 
     A part of a long method is then found by the method's name and by its class's: over 12 questions about a
     repository with known lines, the chunks of 0.77 of these were among the first 10, without the names of 0.72.
     """
-    title = document.section_at(start) if document.kind == "code" else None
+    title = document.section_at(start) if document.kind in ("code", "csv") else None
     return f"{title}\n{document.text[start:end]}" if title else document.text[start:end]
 
 
@@ -146,10 +148,25 @@ def stem(connection: sqlite3.Connection) -> None:
             add(connection, analyzer, ids, texts, found)
 
 
-def _documents(connection: sqlite3.Connection) -> Iterator[tuple[int, Document, list[tuple[int, int, int]]]]:
-    """Every document: its row, as much of it as is indexed, and (id, start, end) of its chunks."""
+def stem_again(connection: sqlite3.Connection, language: str) -> None:
+    """Index the documents that are stemmed in a language again, after a change of its analysis."""
+    analyzer = Analyzer()
+    among = "WHERE key IN (SELECT document FROM stemmed WHERE language = ?)"
+    for _, document, chunks in _documents(connection, among, language):
+        rows = [(chunk, prepare(indexed(document, *span))) for chunk, *span in chunks]
+        connection.executemany(f"DELETE FROM {SNOWBALL} WHERE rowid = ?", ((chunk,) for chunk, _ in rows))
+        _add_stems(connection, analyzer, rows, language)
+
+
+def _documents(
+    connection: sqlite3.Connection, among: str = "", *values: str
+) -> Iterator[tuple[int, Document, list[tuple[int, int, int]]]]:
+    """Every document (or those that a clause picks): its row, as much of it as is indexed, (id, start, end) of its
+    chunks."""
     select = "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?"
-    for key, kind, packed, spans in connection.execute("SELECT key, kind, text, sections FROM documents"):
+    for key, kind, packed, spans in connection.execute(
+        f"SELECT key, kind, text, sections FROM documents {among}", values
+    ):
         try:
             text = zlib.decompress(packed).decode("utf-8", "surrogatepass")
         except (zlib.error, UnicodeDecodeError):

@@ -43,10 +43,9 @@ def numbered(texts: Iterable[str]) -> str:
 
 def shown(chunks: Iterable[Chunk], shelf: Shelf) -> list[str]:
     """Each chunk's text without the line breaks of its page; code and data as they stand, programs under a header."""
-    entries = {entry.id: entry for entry in shelf.documents}
     found = []
     for chunk in chunks:
-        entry = entries[chunk.document]
+        entry = shelf.entry(chunk.document)
         text = chunk.text.strip("\n") if entry.kind == "code" else unwrap(chunk.text)
         found.append(f"{shelf.header(chunk.id)}\n{text}" if entry.is_program else text)
     return found

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from readthrough.agents.reading.answering import Reply
 from readthrough.agents.reading.prompts import replaced, replacements
-from readthrough.agents.runs.budget import held
 from readthrough.agents.runs.estimating import expected
 from readthrough.agents.runs.recipe import changes, recipe
 from readthrough.errors import BudgetError, LibraryError, ReadthroughError, UsageError
@@ -41,8 +40,8 @@ def run(
     """Run a workflow to its end, or until a budget or an open approval ends it, and return the Answer.
 
     Every step is written to the run log; with a `saver`, the graph's state after every step too, under the run's
-    id, so that `resume` can go on. `settings` is kept beside the recipe, for whoever resumes. Of a run that fails
-    before its first step is done nothing is kept.
+    id (that of `services` where it has one), so that `resume` can go on. `settings` is kept beside the recipe, for
+    whoever resumes. Of a run that fails before its first step is done nothing is kept.
 
     Raises:
         ReadthroughError: of any kind that the model, the shelf or the workflow raise.
@@ -60,13 +59,15 @@ def run(
 
 
 def begin(workflow: Workflow, question: Question, services: Services, settings: Mapping[str, Any] | None = None) -> str:
-    """Note the beginning of a run with all that it is made of; returns its id. See `run`."""
+    """Note the beginning of a run with all that it is made of; returns its id, that of `services` if it has one."""
     made_of = {**recipe(workflow, services.model, services.shelf), "settings": dict(settings or {})}
     try:
         made_of["expected"] = asdict(expected(workflow, question, services))
     except ReadthroughError:
         made_of["expected"] = None  # it cannot say, or the run is about to say what is wrong
-    return services.runs.start(question.text, workflow.name, services.model.name, question.choices, made_of)
+    return services.runs.start(
+        question.text, workflow.name, services.model.name, question.choices, made_of, services.run
+    )
 
 
 def finish(workflow: Workflow, answer: Answer, services: Services, seconds: float) -> Answer:
@@ -108,7 +109,7 @@ def _go_on(
     started = time.perf_counter()
     before = sum(step.seconds for step in services.runs.steps(services.run))
     services.check_prices()
-    services.budget.begin(services.priced(held(workflow.last_step(question, services))))
+    services.budget.begin(services.priced(workflow.last_step(question, services)))
     try:
         with replaced(replacements(workflow)):
             state, stopped = _invoke(workflow, _compiled(workflow, saver), question, services)

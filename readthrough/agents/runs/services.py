@@ -16,6 +16,7 @@ from readthrough.config import Spec
 from readthrough.errors import BudgetError, ConfigError, UsageError
 from readthrough.memory.runs import RunLog, Step, text_hash
 from readthrough.models.base import Attention, Choice, Completion, Likelihood, ModelBackend, Request
+from readthrough.models.journal import journal
 from readthrough.types import Chunk, Cost, Event, Usage
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ class Services:
     def priced(self, cost: Cost) -> Cost:
         """`cost` with what the model's prices make of it; its money is None where they are not known."""
         prices = self.model.prices
-        return (
-            cost if prices is None else replace(cost, money=prices.cost(cost.prompt_tokens, 0, cost.completion_tokens))
-        )
+        if prices is None:
+            return cost
+        return replace(cost, money=prices.cost(cost.prompt_tokens, 0, cost.completion_tokens))
 
     def check_prices(self) -> None:
         """Raise where money is limited and nobody knows what the model costs.
@@ -199,7 +200,7 @@ class Services:
         opened = _Open()
         token = _STEP.set(opened)
         try:
-            with self.budget.in_time():
+            with self.budget.in_time(), journal(self.runs.calls(self.run, number, node)):
                 yield
         except BaseException:
             if opened.usage.calls:

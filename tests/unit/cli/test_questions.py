@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from readthrough.cli.questions import Asked, gather, read_questions
+from readthrough.cli.questions import gather
 from readthrough.errors import InputError, MissingPathError, ReadthroughError, UsageError
+from readthrough.questions import Asked, read_questions
 
 
 def test_first_word_is_the_question() -> None:

@@ -1,0 +1,104 @@
+"""The files of a batch: those of its folder that its patterns take, each with a hash of what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from readthrough.batch.job import Job
+from readthrough.documents.folder import display_name, walk
+from readthrough.errors import MissingPathError
+from readthrough.types import SkippedFile
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+HEAD_BYTES = 256
+"""So much of a file says which others begin alike: these are read one after another, over the same kept KV."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file.
+
+    Attributes:
+        path: below the folder, with `/`.
+        content: what it says: SHA-256 of its bytes, with its suffix, by which they are read.
+        size_bytes, changed_ns: its size, and the time of its last change.
+        head: its first bytes.
+    """
+
+    path: str
+    content: str
+    size_bytes: int
+    changed_ns: int
+    head: bytes = b""
+
+
+Known = Callable[[str, int, int], str | None]
+"""The content of a file that is as it was, by path, size and time; None where it must be read."""
+
+
+def files_of(job: Job, known: Known = lambda path, size, changed: None) -> Iterator[Found | SkippedFile]:
+    """The files of the job's folder, and those that cannot be read at all; paths are relative to the folder.
+
+    Raises:
+        MissingPathError: there is no such folder.
+    """
+    root = job.folder
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "there is no such folder"
+        raise MissingPathError(what, path=str(root), hint="readthrough batch run FOLDER ...")
+    include, exclude = _spec(job.include), _spec(job.exclude)
+    out = job.out.absolute()
+    for item in walk(root):
+        path = _relative(root, item.path if isinstance(item, SkippedFile) else item)
+        if not _taken(path, job.recursive, include, exclude):
+            continue
+        if isinstance(item, SkippedFile):
+            yield Found(path, "", 0, 0) if item.failed else SkippedFile(path, item.reason, failed=False)
+        elif item.absolute() != out:
+            yield _found(item, path, known)
+
+
+def _found(file: Path, path: str, known: Known) -> Found:
+    try:
+        stat = file.stat()
+        content = known(path, stat.st_size, stat.st_mtime_ns)
+        with file.open("rb") as opened:
+            head = opened.read(HEAD_BYTES)
+            opened.seek(0)
+            content = content or hashlib.file_digest(opened, "sha256").hexdigest() + file.suffix.lower()
+    except OSError:
+        return Found(path, "", 0, 0)  # the loader says what is wrong with it
+    return Found(path, content, stat.st_size, stat.st_mtime_ns, head)
+
+
+def on_disk(root: Path, path: str) -> Path:
+    """The file that a path of the table stands for; bytes of its name that are no text stand there as escapes."""
+    name = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(path))
+    plain, escaped = root / path, root / os.fsdecode(name)
+    return escaped if not plain.exists() and escaped.exists() else plain
+
+
+def _taken(path: str, recursive: bool, include: GitIgnoreSpec | None, exclude: GitIgnoreSpec | None) -> bool:
+    if not recursive and "/" in path:
+        return False
+    if exclude is not None and exclude.match_file(path):
+        return False
+    return include is None or bool(include.match_file(path))
+
+
+def _spec(patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(patterns) if patterns else None
+
+
+def _relative(root: Path, path: Path | str) -> str:
+    return display_name(Path(path).relative_to(root)) if Path(path) != root else ""

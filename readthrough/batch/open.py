@@ -1,0 +1,48 @@
+"""Opens what a batch works with: its table, and the library, models and run log that all workers share."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from readthrough.batch.answering import Tools
+from readthrough.batch.table import TABLES, Table
+from readthrough.config import Settings
+from readthrough.memory.sqlite_file import SqliteFile
+from readthrough.opening import Models, open_library, open_runs
+from readthrough.types import Event
+
+FILE = "batch.sqlite"
+
+
+def open_table(settings: Settings) -> Table:
+    """The table of the settings' home folder.
+
+    Raises:
+        LibraryError: it cannot be used.
+    """
+    return Table(SqliteFile(settings.home / FILE, (_create,), "table of batches"))
+
+
+@contextmanager
+def opened(settings: Settings, on_event: Callable[[Event], None] | None = None) -> Iterator[Tools]:
+    """Library, models and run log; the settings' model is opened at once, and all are closed in the end.
+
+    Raises:
+        ReadthroughError: one of them cannot be opened.
+    """
+    library = open_library(settings)
+    runs, models = open_runs(settings), Models(settings, None, on_event)
+    try:
+        models.get(settings.model)
+        yield Tools(library, models, runs, settings)
+    finally:
+        models.close()
+        runs.close()
+        library.close()
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in TABLES:
+        connection.execute(statement)
