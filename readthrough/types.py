@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from html import escape
 from typing import Any
@@ -228,7 +228,7 @@ class Cost:
         )
 
     def __sub__(self, other: Cost) -> Cost:
-        return self + Cost(*(None if part is None else -part for part in astuple(other)))
+        return self + Cost(**{name: None if part is None else -part for name, part in asdict(other).items()})
 
     @property
     def read_tokens(self) -> float:
