@@ -228,7 +228,8 @@ class Cost:
         )
 
     def __sub__(self, other: Cost) -> Cost:
-        return self + Cost(**{name: None if part is None else -part for name, part in asdict(other).items()})
+        taken: dict[str, Any] = {name: None if part is None else -part for name, part in asdict(other).items()}
+        return self + Cost(**taken)
 
     @property
     def read_tokens(self) -> float:
