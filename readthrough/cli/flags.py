@@ -160,15 +160,21 @@ class Show(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answering(Bounded):
-    """Flags of commands that answer."""
+class Printing(Bounded):
+    """Flags of commands that print answers of a workflow."""
 
     option: Annotated[
         list[str] | None, typer.Option("-o", metavar="NAME=VALUE", help="An option of the workflow. Repeatable.")
     ] = None
+    show: Annotated[Show, typer.Option(help="What to print beside the answer.")] = Show.evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering(Printing):
+    """Flags of commands that answer."""
+
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and answer nothing.")] = False
     stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is written.")] = False
-    show: Annotated[Show, typer.Option(help="What to print beside the answer.")] = Show.evidence
 
 
 Flags = TypeVar("Flags", bound=Common)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -161,6 +161,26 @@ class Library:
             self._shrink(self._size_limit_bytes, frozenset(rows))
         return shelf
 
+    def shelve_texts(self, documents: Iterable[Document], *, vectors: bool = True) -> Shelf:
+        """Put texts that are no files on a shelf; what the library already has is not indexed again.
+
+        `vectors` as for `shelve`. They stay until they are taken out: by `delete`, `prune` or `keep`.
+
+        Raises:
+            LibraryError: the library cannot be read or written.
+        """
+        given = tuple(documents)
+        return self._recovering(lambda: self._shelve_texts(given, vectors))
+
+    def _shelve_texts(self, documents: Sequence[Document], vectors: bool) -> Shelf:
+        chunker = (self._chunker.fingerprint, self._chunker)
+        work = Shelving(self._database, self._analyzer, chunker, AS_DETECTED, self.on_event)
+        work.enter(documents)
+        shelf = Shelf(self, work.placed, self._chunker.fingerprint, ())
+        if vectors:
+            self.vectors.ensure(shelf.chunk_array())
+        return shelf
+
     def list(self) -> tuple[Holding, ...]:
         """What the library holds, last used first."""
         with self.guard():
@@ -185,6 +205,13 @@ class Library:
             doomed = tuple(holdings.named(self.connection(), name) for name in names)
             self._take_out(doomed)
         return doomed
+
+    def keep(self, kind: str, ids: Collection[str]) -> None:
+        """Take out all documents of a kind but those with these ids."""
+        with self.guard():
+            doomed = [held for held in holdings.all_of(self.connection()) if held.kind == kind and held.id not in ids]
+            if doomed:
+                self._take_out(doomed)
 
     def size(self) -> int:
         """What the library takes on disk, in bytes."""

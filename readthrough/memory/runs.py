@@ -34,6 +34,8 @@ _TABLES = (
 )
 _RUN = "SELECT id, started, finished, question, choices, workflow, model, recipe, answer FROM runs"
 
+_KEY = "json_extract(recipe, '$.key')"
+
 _HOLDS = r"""WHERE question LIKE ? ESCAPE '\' OR json_extract(answer, '$.answer') LIKE ? ESCAPE '\' OR EXISTS (
     SELECT 1 FROM run_texts JOIN texts USING (hash) WHERE run = runs.id AND text LIKE ? ESCAPE '\')"""
 
@@ -106,6 +108,11 @@ def _add_calls(connection: sqlite3.Connection) -> None:
     )
 
 
+def _index_keys(connection: sqlite3.Connection) -> None:
+    """What tells a question that was asked before (see `readthrough.agents.runs.recipe.key_of`)."""
+    connection.execute(f"CREATE INDEX runs_key ON runs ({_KEY})")
+
+
 def text_hash(text: str) -> str:
     """The SHA-256 of a text, under which the log keeps it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -126,7 +133,7 @@ class RunLog:
             LibraryError: the file cannot be opened as a run log.
         """
         self.path = path
-        self._file = SqliteFile(path, (_create, _add_calls), "run log")
+        self._file = SqliteFile(path, (_create, _add_calls, _index_keys), "run log")
 
     def start(
         self,
@@ -197,6 +204,11 @@ class RunLog:
         where, holds = ("", ()) if not text else (_HOLDS, (like, like, like))
         order = "ORDER BY started DESC, id DESC LIMIT ?"
         return [_run(row) for row in self._file.read(f"{_RUN} {where} {order}", *holds, -1 if most is None else most)]
+
+    def same(self, key: str) -> Run | None:
+        """The newest run whose recipe has this key."""
+        rows = self._file.read(f"{_RUN} WHERE {_KEY} = ? ORDER BY started DESC, id DESC LIMIT 1", key)
+        return _run(rows[0]) if rows else None
 
     def find(self, name: str) -> Run:
         """The run with the id `name`, or whose id begins or ends so; `last` is the newest.

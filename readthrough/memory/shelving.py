@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -78,6 +78,14 @@ class Shelving:
             known=self._is_known,
             on_event=self._on_event,
         )
+        self.enter(items)
+
+    def enter(self, items: Iterable[Document | Path | SkippedFile]) -> None:
+        """Enter documents, files that are known, and what was skipped; the result is in `placed` and `skipped`.
+
+        Raises:
+            LibraryError: the library cannot be read or written.
+        """
         for item in items:
             if isinstance(item, SkippedFile):
                 self.skipped.append(item)

@@ -21,7 +21,7 @@ from readthrough.agents.reading.concluding import answer_cost
 from readthrough.agents.reading.finding import find_chunks, weigh
 from readthrough.agents.reading.kinds import SUB_QUESTION_TOKENS, find_for_parts
 from readthrough.agents.reading.looking import look, where
-from readthrough.agents.reading.passages import as_data, in_reading_order, unwrap, within_budget
+from readthrough.agents.reading.passages import as_data, in_reading_order, unwrap, unwrapped, within_budget
 from readthrough.agents.reading.pointers import Cited, cited, point, sentences
 from readthrough.agents.reading.queries import wants_quote, without_instruction
 from readthrough.agents.reading.quoting import best_sentences
@@ -137,7 +137,7 @@ class Retrieve(Workflow):
         last = {"answer": self._answer, "quote": self._quote, "abstain": self._abstain, "retell": self._retell}
         add_nodes(graph, {**nodes, **last})
         graph.add_edge(START, "find")
-        graph.add_conditional_edges("find", self._after_find, ["read", "weigh", "retell"])
+        graph.add_conditional_edges("find", self._after_find, ["read", "weigh", "retell", "abstain"])
         graph.add_conditional_edges("read", self._after_read, ["weigh", "answer", "abstain"])
         graph.add_conditional_edges("weigh", self._after_weigh, ["read", "quote"])
         for name in last:
@@ -224,6 +224,8 @@ class Retrieve(Workflow):
     def _after_find(self, state: State, runtime: Runtime[Services]) -> str:
         if state.get("passages"):
             return "retell"
+        if not state["candidates"] and not state.get("choices"):
+            return "abstain"  # no word of the question stands in the texts, and no vectors were asked
         return "weigh" if self._quotes(state, runtime.context) else "read"
 
     def _quotes(self, state: Mapping[str, Any], services: Services) -> bool:
@@ -293,7 +295,7 @@ class Retrieve(Workflow):
         return {"reply": reply.keep(services), "spans": [cited(sentence, supports) for sentence, supports in pointers]}
 
     def _abstain(self, state: State, runtime: Runtime[Services]) -> State:
-        return {"reply": Reply.refused(state["stated"]).keep(runtime.context), "spans": []}
+        return {"reply": Reply.refused(state.get("stated")).keep(runtime.context), "spans": []}
 
     def _passages(self, services: Services, ranked: Sequence[int], question: Question) -> list[Chunk]:
         """The best chunks, their neighbours, what they rest on: as many as the budget holds, in reading order."""
@@ -327,7 +329,7 @@ class Retrieve(Workflow):
 
     def _texts(self, services: Services, chunks: Sequence[int]) -> list[str]:
         """The texts of chunks as they may stand in a prompt."""
-        return [as_data(unwrap(chunk.text)) for chunk in services.shelf.get(chunks)]
+        return [as_data(text) for text in unwrapped(services.shelf.get(chunks), services.shelf)]
 
     def _finding(self, question: Question, services: Services) -> Cost:
         """What taking the question apart and reranking take, were the first chunks those that are found."""

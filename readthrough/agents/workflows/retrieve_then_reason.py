@@ -22,7 +22,7 @@ from readthrough.agents.reading.answering import PASSAGES, Reply, answer_from
 from readthrough.agents.reading.concluding import Span, answer_cost, cut_all, from_spans, to_spans
 from readthrough.agents.reading.finding import find_chunks
 from readthrough.agents.reading.looking import look
-from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, unwrap
+from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, unwrap, unwrapped
 from readthrough.agents.reading.pointers import Sentence, point, sentences, words
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.runs.budget import with_spare
@@ -250,7 +250,7 @@ class RetrieveThenReason(Workflow):
     ) -> tuple[list[Sentence], int, int]:
         """The sentences that the model copied and that are in the source; how many it wrote; how many it invented."""
         prompt = WRITE_SENTENCES.format(
-            passages=numbered(unwrap(chunk.text) for chunk in chunks),
+            passages=numbered(unwrapped(chunks, services.shelf)),
             question=question.text,
             known=_known(services, picked),
         )
