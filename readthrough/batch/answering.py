@@ -167,10 +167,11 @@ class Worker:
         Raises:
             ReadthroughError: something is wrong that is so for every document. This one waits again.
         """
+        state: State
         try:
             state, error = self._answer(claim)
         except LeaseLost:
-            return
+            state, error = "waiting", None  # where it is this worker's still
         except BaseException:
             with suppress(LibraryError):  # what is raised tells more
                 self._leave(claim.path, "waiting")
@@ -187,12 +188,7 @@ class Worker:
         wanted = open_works(self._job, path, recipes, self._results(path))
         if self._is_poison(claim, done=len(recipes) - len(wanted)):
             what = f"given up after {claim.tries - 1} tries that got no further: the process died each time"
-            return "aside", {
-                "type": "DocumentError",
-                "message": what,
-                "path": path,
-                "hint": "`readthrough batch retry`",
-            }
+            return "aside", self._told(DocumentError(what, path=path, hint="`readthrough batch retry`"))
         book = None
         if not recipes or any(self._twin(recipe) is None for _, recipe in wanted):
             try:
