@@ -24,6 +24,7 @@ JOB = "results.jsonl"
 
 def write_folder(folder: Path, texts: Mapping[str, str | bytes]) -> Path:
     """A folder of these files."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
