@@ -43,9 +43,14 @@ def lights(count: int, start: int = 0) -> dict[str, str]:
 def scripted(home: Path, replies: Mapping[str, str] | None = None, **settings: Any) -> Settings:
     """Settings with a home folder, a scripted model, and an index that needs no vectors."""
     home.mkdir(parents=True, exist_ok=True)
-    script = home / "script.yaml"
-    script.write_text(json.dumps({"replies": dict(replies or {"": SAID})}))
-    return Settings(**{"home": home, "model": f"scripted:{script}", "index": "bm25", **settings})
+    script = write_script(home / "script.yaml", replies)
+    return Settings(home=home, model=f"scripted:{script}", index="bm25", **settings)
+
+
+def write_script(path: Path, replies: Mapping[str, str] | None = None) -> Path:
+    """The file of a scripted model."""
+    path.write_text(json.dumps({"replies": dict(replies or {"(?s).*": SAID})}))
+    return path
 
 
 def served(home: Path, url: str, **settings: Any) -> Settings:

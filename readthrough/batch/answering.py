@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from readthrough.api import Book
-from readthrough.batch.files import on_disk
 from readthrough.batch.job import WHOLE, Job, Recipes, Work, digest
 from readthrough.batch.table import Claim, Result, State, Table
 from readthrough.config import Settings
-from readthrough.documents.folder import display_name
+from readthrough.documents.folder import display_name, path_named
 from readthrough.documents.load import is_document
 from readthrough.errors import (
     ConfigError,
@@ -104,7 +103,7 @@ def read_together(job: Job, tools: Tools, paths: Sequence[str]) -> LentBook:
     Raises:
         InputError: one of them cannot be read.
     """
-    texts = Texts([on_disk(job.folder, path) for path in paths], given=frozenset({"model"}))
+    texts = Texts([path_named(str(job.folder / path)) for path in paths], given=frozenset({"model"}))
     return LentBook(tools, texts.shelve(tools.library, tools.settings), texts)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,13 +93,6 @@ def _found(file: Path, path: str, known: Known) -> Found:
     except OSError:
         return Found(path, "", 0, 0)  # the loader says what is wrong with it
     return Found(path, content, stat.st_size, 0 if racy else stat.st_ctime_ns, head)
-
-
-def on_disk(root: Path, path: str) -> Path:
-    """The file that a path of the table stands for; bytes of its name that are no text stand there as escapes."""
-    name = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(path))
-    plain, escaped = root / path, root / os.fsdecode(name)
-    return escaped if not plain.exists() and escaped.exists() else plain
 
 
 def _taken(path: str, recursive: bool, include: GitIgnoreSpec | None, exclude: GitIgnoreSpec | None) -> bool:

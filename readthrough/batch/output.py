@@ -162,7 +162,7 @@ def _write_parquet(path: Path, job: Job, table: Table) -> None:
 
 
 def _typed(cells: dict[str, Any]) -> dict[str, Any]:
-    """Cells as Parquet takes them: a column has one type, that of an extracted field is text; and no lone surrogates."""
+    """Cells as Parquet takes them: a column has one type, text without lone surrogates unless said."""
     texts = {
         name: str(value).encode("utf-8", "backslashreplace").decode()
         for name, value in cells.items()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from readthrough.batch.files import Found, files_of, on_disk, unfinished
+from readthrough.batch.files import Found, files_of, unfinished
 from readthrough.batch.job import Job
+from readthrough.documents.folder import path_named
 from readthrough.errors import MissingPathError, UsageError
 from readthrough.types import SkippedFile
 from tests.batch_samples import asking, write_folder
@@ -70,7 +71,8 @@ def test_a_folder_that_cannot_be_listed(folder: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(MissingPathError, match="cannot be listed"):
         taken(asking(folder, tmp_path / "out.jsonl"))
-    assert found(asking(folder / "sub", tmp_path / "out.jsonl"), "deep").content == "", "one within is a failed document"
+    within = found(asking(folder / "sub", tmp_path / "out.jsonl"), "deep")
+    assert within.content == "", "one within it is a document that fails"
 
 
 def test_what_is_ignored_and_links(folder: Path, tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
         ("café.txt", "café.txt".encode()),
         (r"plain\x41.txt", rb"plain\x41.txt"),
     ):
-        assert on_disk(folder, path).read_bytes() == data
+        assert path_named(str(folder / path)).read_bytes() == data
 
 
 def test_content_is_the_bytes_and_the_suffix(folder: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.batch_samples import WHO, rows
 from tests.schemas import ANSWER, closed
 
 EXTRACT = Work("extract", "What does the text say?")
-ERROR = {"type": "DocumentError", "message": "broken, \"very\"\nbroken", "path": "b.pdf", "hint": "mend it"}
+ERROR = {"type": "DocumentError", "message": 'broken, "very"\nbroken', "path": "b.pdf", "hint": "mend it"}
 LINE = {"document": {"type": "string"}, "kind": {"enum": ["ask", "extract", "summarize"]}}
 ROW = closed({**LINE, **ANSWER["properties"]})
 FAILED = closed(
@@ -66,7 +66,7 @@ def fill(job: Job, table: Table) -> None:
     table.enter(job.name, found, lambda path, content: recipes)
     ask, extract = job.works
     table.claim(job.name, "me")
-    table.keep(job.name, "me", Result("a.txt", ask.id, "r", "done", "r", answer("Ann, \"the\nkeeper\" \ud83d 灯")))
+    table.keep(job.name, "me", Result("a.txt", ask.id, "r", "done", "r", answer('Ann, "the\nkeeper" \ud83d 灯')))
     fields = {"name": "Ann", "age": 71, "boats": ["Ida", "Fo"], "=cmd": None}
     table.keep(job.name, "me", Result("a.txt", extract.id, "r", "stopped", "s", answer(json.dumps(fields))))
     table.leave(job.name, "me", "a.txt", "done")
@@ -93,7 +93,7 @@ def test_lines(job: Job, table: Table) -> None:
     ]
     for line in lines:
         jsonschema.validate(line, FAILED if "error" in line else ROW)
-    assert lines[0]["answer"] == "Ann, \"the\nkeeper\" \ud83d 灯"
+    assert lines[0]["answer"] == 'Ann, "the\nkeeper" \ud83d 灯'
     assert lines[2]["error"] == ERROR
     assert "secret" not in job.out.read_text(), "a traceback stays in the table"
 
@@ -123,7 +123,7 @@ def test_csv(job: Job, table: Table) -> None:
         reader = csv.DictReader(file)
         lines = list(reader)
     assert reader.fieldnames == COLUMNS
-    assert lines[0]["answer"] == "Ann, \"the\nkeeper\" \\ud83d 灯"
+    assert lines[0]["answer"] == 'Ann, "the\nkeeper" \\ud83d 灯'
     assert (lines[0]["calls"], lines[0]["cost"], lines[0]["answer.name"]) == ("1", "0.01", "")
     assert json.loads(lines[0]["evidence"])[0]["quote"] == "Ann"
     assert (lines[1]["answer.name"], lines[1]["answer.age"]) == ("Ann", "71")
@@ -139,7 +139,7 @@ def test_parquet(job: Job, table: Table, monkeypatch: pytest.MonkeyPatch) -> Non
     lines = read.to_pylist()
     assert len(lines) == 5
     assert (lines[0]["confidence"], lines[0]["calls"], lines[0]["abstained"]) == (0.75, 1, False)
-    assert lines[0]["answer"] == "Ann, \"the\nkeeper\" \\ud83d 灯"
+    assert lines[0]["answer"] == 'Ann, "the\nkeeper" \\ud83d 灯'
     assert (lines[1]["answer.age"], lines[1]["answer.boats"]) == ("71", '["Ida", "Fo"]')
     assert (lines[2]["error"], lines[2]["confidence"]) == (ERROR["message"], None)
 
@@ -160,9 +160,7 @@ def test_an_extraction_that_is_no_object_has_no_columns() -> None:
         assert not any(name.startswith("answer.") for name in output.flat(line))
 
 
-def test_the_old_file_stays_until_the_new_one_is_there(
-    job: Job, table: Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_old_file_stays_until_the_new_one_is_there(job: Job, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     output.write(job, table)
     before = job.out.read_bytes()
 
