@@ -98,6 +98,14 @@ def test_the_results_are_no_documents(folder: Path, tmp_path: Path) -> None:
         assert not {"sub/results.jsonl", "sub/.results.jsonl.unfinished"} & set(paths)
 
 
+def test_the_home_folder_holds_no_documents(folder: Path, tmp_path: Path) -> None:
+    home = write_folder(folder / "home", {"batch.sqlite": "x", "readings/a": "y"})
+    (folder / "home.txt").write_text("not in it")
+    paths = [item.path for item in files_of(asking(folder, tmp_path / "o.csv"), home=home) if isinstance(item, Found)]
+    assert "home.txt" in paths
+    assert not any(path.startswith("home/") for path in paths)
+
+
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"d\xe9p\xf4t")
     folder.mkdir()
