@@ -14,6 +14,8 @@ from readthrough.batch.table import Claim, Result, Table
 from readthrough.batch.works import asks
 from readthrough.config import Settings
 from readthrough.questions import Asked
+from tests.agent_samples import fill_in
+from tests.fake_server import Handler, completion, says
 
 WHO = "Who keeps the light?"
 WHEN = "When did the boats go out?"
@@ -57,6 +59,15 @@ def served(home: Path, url: str, **settings: Any) -> Settings:
     """Settings with a home folder and a model behind an address."""
     chosen = {"model": f"openai:m@{url}", "window_tokens": 4096, "deadline_seconds": 5.0, "index": "bm25"}
     return Settings(**{"home": home, **chosen, **settings})
+
+
+def answers(handler: Handler, body: dict[str, Any]) -> None:
+    """What a served model says: SAID, also in every place of a form; of options the first."""
+    if "response_format" in body:
+        schema = body["response_format"]["json_schema"]["schema"]
+        handler.json(200, completion(body, json.dumps(fill_in(schema, SAID, schema))))
+    else:
+        says(SAID)(handler, body)
 
 
 def asking(folder: Path, out: Path, *questions: str, **more: Any) -> Job:
