@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -97,6 +98,7 @@ def until(true: Callable[[], Any], seconds: float = 30.0) -> None:
 
 
 def _work(child: Child) -> None:
+    logging.disable(logging.WARNING)
     if child.host:
         socket.gethostname = lambda: child.host  # type: ignore[assignment]
     running.Leases = partial(Leases, lease_seconds=child.lease_seconds)  # type: ignore[misc,assignment]
@@ -117,6 +119,7 @@ def _work(child: Child) -> None:
 
 def _watched(child: Child, record: Callable[..., Any]) -> Callable[..., Any]:
     """A model's calls, counted; they end the process, or hang, where that is wanted."""
+    child.settings.home.mkdir(parents=True, exist_ok=True)
     log = os.open(child.settings.home / CALLS, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 
     def watched(self: ScriptedModel, kind: Any, request: Any, *rest: Any) -> Any:
