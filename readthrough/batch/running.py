@@ -5,30 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from readthrough.batch import output
-from readthrough.batch.answering import Stop, Tools, Worker
+from readthrough.batch.answering import TRANSIENT, Stop, Tools, Worker
 from readthrough.batch.files import Found, files_of
-from readthrough.batch.job import WHOLE, Job, Work, digest
+from readthrough.batch.job import WHOLE, Job, Recipes, Work, digest
 from readthrough.batch.leases import Leases
 from readthrough.batch.open import open_table, opened
 from readthrough.batch.table import Changes, Result, Table
 from readthrough.config import Settings
+from readthrough.memory.database import exclusive, guard
 from readthrough.models.open import backend_of
 from readthrough.types import Event, Usage
 
-if TYPE_CHECKING:
-    pass
-
-TRANSIENT = ("EndpointError", "DeadlineError", "CircuitOpenError")
-"""Errors of an endpoint: what failed by one is tried again whenever the batch is run."""
-
 ENDPOINT_WORKERS = 4
-_LOST_IN_A_ROW = 3
 _POLL_SECONDS = 0.5
+_WRITING = "batch-writing.lock"
 
 
 @dataclass
@@ -91,16 +85,17 @@ def run(job: Job, settings: Settings, listener: Listener | None = None, stop: St
     table = open_table(settings)
     try:
         with Leases(table, settings.home) as leases:
-            return _Run(job, settings, table, leases, listener or Listener(), stop or Stop()).all()
+            return _Run(job, settings, table, leases, listener or Listener(), Stop() if stop is None else stop).all()
     finally:
         table.close()
 
 
 def enter(job: Job, table: Table, settings: Settings) -> Changes:
-    """Bring the table to what is in the job's folder now.
+    """Bring the table to what is in the job's folder now; what failed by an endpoint waits again.
 
     Raises:
         MissingPathError: there is no such folder.
+        ConfigError: a workflow's file cannot be read.
     """
     known = table.known(job.name)
 
@@ -108,16 +103,14 @@ def enter(job: Job, table: Table, settings: Settings) -> Changes:
         content, *was = known.get(path, ("", 0, 0))
         return content if was == [size_bytes, changed_ns] else None
 
-    found = [item for item in files_of(job, content_of) if isinstance(item, Found)]
+    found = [item for item in files_of(job, content_of, settings.home) if isinstance(item, Found)]
     if any(work.whole for work in job.works):
         content = digest([(file.path, file.content) for file in found])
         found.append(Found(WHOLE, content, 0, 0))
     table.register(job.name, job.describe())
-    return table.enter(job.name, found, lambda file: _recipe(job, file, settings))
-
-
-def _recipe(job: Job, file: Found, settings: Settings) -> str:
-    return digest([file.content, *(job.recipe(work, file.content, settings) for work in job.works_of(file.path))])
+    changes = table.enter(job.name, found, Recipes(job, settings).of)
+    table.retry(job.name, TRANSIENT)
+    return changes
 
 
 def workers_of(job: Job, settings: Settings) -> int:
@@ -152,14 +145,13 @@ class _Run:
     def all(self) -> Outcome:
         """Do all that is open, and write the results."""
         changes = enter(self._job, self._table, self._settings)
-        self._table.retry(self._job.name, TRANSIENT)
         self._leases.free_the_dead(self._job.name)
-        output.write(self._job, self._table)
+        self._write()
         try:
-            if self._left():
+            if self._left() and not self._stop:
                 self._work()
         finally:
-            output.write(self._job, self._table)
+            self._write()
         if self._stop.error is not None:
             raise self._stop.error
         return Outcome(
@@ -167,31 +159,36 @@ class _Run:
             self._left(),
             changes,
             self._counted.asked,
-            self._table.failed_results(self._job.name),
+            sum(1 for failure in self._table.failures(self._job.name) if failure.work),
             self._counted.usage,
             time.monotonic() - self._started,
             bool(self._stop),
         )
+
+    def _write(self) -> None:
+        """Write the results; one process at a time, so that the last to write has all that the others kept."""
+        with guard(self._settings.home, "home folder"), exclusive(self._settings.home / _WRITING):
+            output.write(self._job, self._table)
 
     def _work(self) -> None:
         workers = workers_of(self._job, self._settings)
         with opened(self._settings, self._listener.on_event) as tools:
             self._tell()
             with ThreadPoolExecutor(workers, thread_name_prefix="readthrough-batch") as pool:
-                for _ in range(workers):
-                    pool.submit(self._work_alone, tools)
-                self._watch()
-
-    def _watch(self) -> None:
-        """Wait in the main thread, where Ctrl-C is heard, until all is done or told to end."""
-        while self._left() and not self._stop.wait(_POLL_SECONDS):
-            self._leases.free_the_dead(self._job.name)
+                at_work = {pool.submit(self._work_alone, tools) for _ in range(workers)}
+                try:
+                    while at_work and not self._stop:  # in the main thread, where Ctrl-C is heard
+                        at_work = wait(at_work, _POLL_SECONDS).not_done
+                        self._leases.free_the_dead(self._job.name)
+                except BaseException as error:
+                    self._stop.set(error)  # or the pool would wait until all is done
+                    raise
 
     def _work_alone(self, tools: Tools) -> None:
         """Take documents until none is left; one that another process holds may still come free."""
         name = self._job.name
-        worker = Worker(self._leases.name, self._job, self._table, tools, self._stop, self._heard)
         try:
+            worker = Worker(self._leases.name, self._job, self._table, tools, self._stop, self._heard)
             while not self._stop:
                 claim = self._table.claim(name, self._leases.name, self._leases.lease_seconds)
                 if claim is not None:

@@ -13,6 +13,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from readthrough.documents.base import Loading
+from readthrough.documents.folder import display_name
 from readthrough.errors import LibraryError
 from readthrough.retrieval import keywords
 from readthrough.retrieval.analysis import Analyzer
@@ -45,7 +46,7 @@ class FileMark:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a document comes from: the absolute path, its mark before it was read, and when that was."""
+    """Where a document comes from: the absolute path as text, its mark before it was read, and when that was."""
 
     path: str
     mark: FileMark
@@ -54,7 +55,7 @@ class Source:
     @classmethod
     def of(cls, path: Path) -> Source:
         """The file at `path` as it is now."""
-        return cls(os.path.abspath(path), FileMark.of(path), time.time_ns())
+        return cls(display_name(os.path.abspath(path)), FileMark.of(path), time.time_ns())
 
 
 @dataclass(frozen=True, slots=True)
