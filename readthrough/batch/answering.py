@@ -179,7 +179,7 @@ class Worker:
 
     def _asked(self, path: str, work: Work, recipe: str, book: LentBook) -> Result:
         """The answer to one work, after as many tries as it takes and may take."""
-        begun = self._begun(path, work, recipe)
+        begun = self._begun(path, work, recipe, book)
         for attempt in range(1, self._job.tries + 1):
             try:
                 answer = self._run(begun, work, book)
@@ -195,11 +195,15 @@ class Worker:
                 return replace(told, state="stopped" if answer.resumable else "done")
         raise AssertionError("unreachable: tries is at least 1")
 
-    def _begun(self, path: str, work: Work, recipe: str) -> Result:
-        """The open result of a work, with the run that a worker before left, unless that one is still at it."""
+    def _begun(self, path: str, work: Work, recipe: str, book: LentBook) -> Result:
+        """The open result of a work, with the run that a worker before left, unless that one is still at it.
+
+        A run of another machine begins anew: what it has read is in that one's library.
+        """
         before = self._results(path).get(work.id)
-        mine = before is not None and before.recipe == recipe and not self._tools.runs.is_held(before.run)
-        result = Result(path, work.id, recipe, "open", before.run if before is not None and mine else new_run())
+        mine = before is not None and before.recipe == recipe and book.has(before.run)
+        free = before is not None and mine and not self._tools.runs.is_held(before.run)
+        result = Result(path, work.id, recipe, "open", before.run if before is not None and free else new_run())
         self._table.keep(self._job.name, result)  # before its first call: whoever comes after a kill finds the run
         return result
 
