@@ -31,6 +31,7 @@ from readthrough.opening import Models, Texts
 from readthrough.types import Answer
 
 if TYPE_CHECKING:
+    from readthrough.batch.leases import Leases
     from readthrough.memory.library import Library
     from readthrough.memory.runs import RunLog
     from readthrough.memory.shelf import Shelf
@@ -110,14 +111,29 @@ class Worker:
     """Answers documents one after the other, under a name that its leases bear."""
 
     def __init__(
-        self, name: str, job: Job, table: Table, tools: Tools, stop: Stop, on_result: Callable[[Work, Result], None]
+        self,
+        leases: Leases,
+        job: Job,
+        table: Table,
+        tools: Tools,
+        stop: Stop,
+        on_result: Callable[[Work, Result], None],
     ) -> None:
-        self._name = name
+        self._leases = leases
+        self._name = leases.name
         self._job = job
         self._table = table
         self._tools = tools
         self._stop = stop
         self._on_result = on_result
+
+    def take(self) -> bool:
+        """Claim a document and answer it; False where there is none to be had."""
+        claim = self._table.claim(self._job.name, self._name, self._leases.lease_seconds)
+        if claim is None:
+            return False
+        self.answer(claim)
+        return True
 
     def answer(self, claim: Claim) -> None:
         """Answer what is open of a document, and give it back."""

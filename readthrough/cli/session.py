@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from readthrough.cli.screen import Screen
     from readthrough.config import Overrides
 
-SETTINGS = ("model", "workflow", "index", "embedder", "home", "device", "dtype", "encoding")
+SETTINGS = ("model", "workflow", "index", "embedder", "home", "device", "dtype", "encoding", "database")
 
 
 def overrides(flags: Common) -> Overrides:

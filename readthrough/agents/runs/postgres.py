@@ -80,10 +80,16 @@ def open_saver(url: str) -> Iterator[PostgresSaver]:
     with guard(url, WHAT):
         with connect(url, **options) as connection:  # by itself it says why it fails, which a pool does not
             _set_up(connection)
-        pool = ConnectionPool(
-            url, kwargs={**CONNECTING, **options}, min_size=1, max_size=1, num_workers=1, timeout=WAIT_SECONDS, open=True,
-            configure=configure, check=ConnectionPool.check_connection,
-        )  # fmt: skip  (of one connection: it survives a restart of the server)
+        pool = ConnectionPool(  # of one connection: it survives a restart of the server
+            url,
+            kwargs={**CONNECTING, **options},
+            min_size=1,
+            num_workers=1,
+            timeout=WAIT_SECONDS,
+            configure=configure,
+            check=ConnectionPool.check_connection,
+            open=False,
+        )
         with pool:
             yield ThinningPostgresSaver(pool, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
 
