@@ -5,19 +5,23 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from readthrough.api import Book
 from readthrough.batch.files import on_disk
-from readthrough.batch.job import WHOLE, Job, Work
+from readthrough.batch.job import WHOLE, Job, Recipes, Work, digest
 from readthrough.batch.table import Claim, Result, State, Table
 from readthrough.config import Settings
+from readthrough.documents.folder import display_name
 from readthrough.documents.load import is_document
 from readthrough.errors import (
     ConfigError,
+    DocumentError,
     EndpointError,
     InputError,
     LibraryError,
@@ -28,7 +32,7 @@ from readthrough.errors import (
 )
 from readthrough.memory.runs import new_run
 from readthrough.opening import Models, Texts
-from readthrough.types import Answer
+from readthrough.types import Answer, Usage
 
 if TYPE_CHECKING:
     from readthrough.batch.leases import Leases
@@ -39,8 +43,17 @@ if TYPE_CHECKING:
 PAUSE_SECONDS = 1.0
 """Before an endpoint that failed is asked again; longer each time."""
 
+TRANSIENT = ("EndpointError", "DeadlineError")
+"""Errors of an endpoint: what failed by one is tried again whenever the batch is run."""
+
+LOST_IN_A_ROW = 3
+"""When an endpoint failed for so many documents, and for none it did not, it is taken to be down."""
+
 _FATAL = (LibraryError, WeightsError, ConfigError)
 """What would fail for every other document as well."""
+
+_ANSWER_STEPS = 1_000_000
+"""An answer that is there counts more than any steps of one that is not."""
 
 
 class LentBook(Book):
@@ -83,7 +96,16 @@ def read_document(job: Job, table: Table, tools: Tools, path: str) -> LentBook:
         names = [row.path for row in table.documents(job.name) if row.state == "done" and row.path != WHOLE]
         if not names:
             raise InputError("there is no document that can be read", path=str(job.folder))
-    texts = Texts([on_disk(job.folder, name) for name in names], given=frozenset({"model"}))
+    return read_together(job, tools, names)
+
+
+def read_together(job: Job, tools: Tools, paths: Sequence[str]) -> LentBook:
+    """Documents of a batch as one Book.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    texts = Texts([on_disk(job.folder, path) for path in paths], given=frozenset({"model"}))
     return LentBook(tools, texts.shelve(tools.library, tools.settings), texts)
 
 
@@ -92,6 +114,8 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._lost: set[str] = set()
+        self._lock = threading.Lock()
         self.error: BaseException | None = None
 
     def set(self, error: BaseException | None = None) -> None:
@@ -99,12 +123,29 @@ class Stop:
         self.error = self.error or error
         self._event.set()
 
+    def hear(self, path: str, error: dict[str, Any] | None) -> None:
+        """Take note of how an answer about a document ended, or its reading; an endpoint that is down ends all."""
+        with self._lock:
+            if error is None or error["type"] not in TRANSIENT:
+                self._lost.clear()
+                return
+            self._lost.add(path)
+            down = len(self._lost) >= LOST_IN_A_ROW
+        if down:
+            what = f"the endpoint failed for {LOST_IN_A_ROW} documents in a row: {error['message']}"
+            hint = "when it is back, the same command goes on; what was answered is kept"
+            self.set(EndpointError(what, hint=hint))
+
     def __bool__(self) -> bool:
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
         """Wait, but not longer than until it is set; whether it is."""
         return self._event.wait(seconds)
+
+
+class LeaseLost(Exception):
+    """The document is another worker's by now, or another than it was: what was made of it is not wanted."""
 
 
 class Worker:
@@ -126,6 +167,7 @@ class Worker:
         self._tools = tools
         self._stop = stop
         self._on_result = on_result
+        self._recipes = Recipes(job, tools.settings)
 
     def take(self) -> bool:
         """Claim a document and answer it; False where there is none to be had."""
@@ -136,48 +178,68 @@ class Worker:
         return True
 
     def answer(self, claim: Claim) -> None:
-        """Answer what is open of a document, and give it back."""
-        path = claim.path
-        wanted = self._open_works(claim)
-        if self._is_poison(claim, wanted):
-            what = f"given up after {claim.tries - 1} tries that got no further: the process died each time"
-            error = {"type": "DocumentError", "message": what, "path": path, "hint": "`readthrough batch retry`"}
-            self._table.leave(self._job.name, self._name, path, "aside", error)
-            return
+        """Answer what is open of a document, and give it back.
+
+        Raises:
+            ReadthroughError: something is wrong that is so for every document. This one waits again.
+        """
         try:
-            book = read_document(self._job, self._table, self._tools, path) if self._needs_text(wanted) else None
-        except InputError as error:
-            passed_over = isinstance(error, NotTextError) and not is_document(Path(path))
-            state: State = "skipped" if passed_over else "failed"
-            self._table.leave(self._job.name, self._name, path, state, self._told(error))
+            state, error = self._answer(claim)
+        except LeaseLost:
             return
+        except BaseException:
+            with suppress(LibraryError):  # what is raised tells more
+                self._leave(claim.path, "waiting")
+            raise
+        self._leave(claim.path, state, error)
+
+    def _answer(self, claim: Claim) -> tuple[State, dict[str, Any] | None]:
+        """What becomes of a document, and why."""
+        path = claim.path
+        recipes = self._recipes.of(path, claim.content)
+        if claim.recipe != digest(recipes):
+            hint = "let that one end, or write to another file; the same command goes on"
+            raise UsageError("another process runs this batch with other questions or settings", hint=hint)
+        wanted = open_works(self._job, path, recipes, self._results(path))
+        if self._is_poison(claim, done=len(recipes) - len(wanted)):
+            what = f"given up after {claim.tries - 1} tries that got no further: the process died each time"
+            return "aside", {
+                "type": "DocumentError",
+                "message": what,
+                "path": path,
+                "hint": "`readthrough batch retry`",
+            }
+        book = None
+        if not recipes or any(self._twin(recipe) is None for _, recipe in wanted):
+            try:
+                book = self._read(claim)
+            except _FATAL:
+                raise
+            except Exception as error:  # noqa: BLE001  a mistake with one document must not end a batch of hours
+                told = self._told(error)
+                self._stop.hear(path, told)
+                passed_over = isinstance(error, NotTextError) and not is_document(Path(path))
+                return "skipped" if passed_over else "failed", told
         for work, recipe in wanted:
             if self._stop:
-                self._table.leave(self._job.name, self._name, path, "waiting")
-                return
+                return "waiting", None
             self._answer_one(path, work, recipe, book)
-        self._table.leave(self._job.name, self._name, path, "done")
+        return "done", None
 
-    def _open_works(self, claim: Claim) -> list[tuple[Work, str]]:
-        """What has no answer yet, with the recipe of the answer."""
-        done = {key: row.recipe for key, row in self._results(claim.path).items() if row.state in ("done", "failed")}
-        recipes = [
-            (work, self._job.recipe(work, claim.content, self._tools.settings)) for work in self._works(claim.path)
-        ]
-        return [(work, recipe) for work, recipe in recipes if done.get(work.id) != recipe]
+    def _read(self, claim: Claim) -> LentBook:
+        book = read_document(self._job, self._table, self._tools, claim.path)
+        if claim.path != WHOLE and not claim.content.startswith(book.documents[0].id):
+            raise DocumentError("was changed while the batch ran", path=claim.path, hint="run the batch again")
+        return book
 
-    def _is_poison(self, claim: Claim, wanted: list[tuple[Work, str]]) -> bool:
+    def _is_poison(self, claim: Claim, done: int) -> bool:
         """Whether too many tries got no further than the one before; a step that was done since is further."""
         open_runs = [row.run for row in self._results(claim.path).values() if row.state == "open"]
-        done = len(self._works(claim.path)) - len(wanted)
-        steps = sum((len(self._tools.runs.steps(run)) for run in open_runs), done * _STEPS)
+        steps = sum((len(self._tools.runs.steps(run)) for run in open_runs), done * _ANSWER_STEPS)
         if steps > claim.steps:
-            self._table.forward(self._job.name, claim.path, steps)
+            self._table.forward(self._job.name, self._name, claim.path, steps)
             return False
         return claim.tries > self._job.tries
-
-    def _needs_text(self, wanted: list[tuple[Work, str]]) -> bool:
-        return any(self._twin(recipe) is None for _, recipe in wanted)
 
     def _twin(self, recipe: str) -> Result | None:
         """The answer of a document with the same content, unless it speaks of that one by its path."""
@@ -188,28 +250,33 @@ class Worker:
     def _answer_one(self, path: str, work: Work, recipe: str, book: LentBook | None) -> None:
         twin = self._twin(recipe)
         if twin is not None:
-            answer = self._moved(twin.answer or {}, twin.path, path)
-            self._keep(work, replace(twin, path=path, work=work.id, answer=answer))
+            answer = _copied(twin.answer or {}, twin.path, path)
+            result = replace(twin, path=path, work=work.id, answer=answer, finished=time.time())
         elif book is not None:
-            self._keep(work, self._asked(path, work, recipe, book))
+            result = self._asked(path, work, recipe, book)
+            self._stop.hear(path, result.error)
+        else:
+            raise LeaseLost  # its twin was deleted in the meantime: it is taken up again
+        self._keep(result)
+        self._on_result(work, result)
 
     def _asked(self, path: str, work: Work, recipe: str, book: LentBook) -> Result:
         """The answer to one work, after as many tries as it takes and may take."""
         begun = self._begun(path, work, recipe, book)
-        for attempt in range(1, self._job.tries + 1):
+        for attempt in count(1):
             try:
                 answer = self._run(begun, work, book)
             except EndpointError as error:
                 if attempt == self._job.tries or self._stop.wait(PAUSE_SECONDS * 2 ** (attempt - 1)):
                     return self._failed(begun, error)
-            except _FATAL:
+            except (*_FATAL, LeaseLost):
                 raise
             except Exception as error:  # noqa: BLE001  a mistake with one document must not end a batch of hours
                 return self._failed(begun, error)
             else:
-                told = replace(begun, run=answer.run, answer=self._told_answer(answer), finished=time.time())
-                return replace(told, state="stopped" if answer.resumable else "done")
-        raise AssertionError("unreachable: tries is at least 1")
+                break
+        told = replace(begun, run=answer.run, answer=self._told_answer(answer), finished=time.time())
+        return replace(told, state="stopped" if answer.resumable else "done")
 
     def _begun(self, path: str, work: Work, recipe: str, book: LentBook) -> Result:
         """The open result of a work, with the run that a worker before left, unless that one is still at it.
@@ -220,7 +287,7 @@ class Worker:
         mine = before is not None and before.recipe == recipe and book.has(before.run)
         free = before is not None and mine and not self._tools.runs.is_held(before.run)
         result = Result(path, work.id, recipe, "open", before.run if before is not None and free else new_run())
-        self._table.keep(self._job.name, result)  # before its first call: whoever comes after a kill finds the run
+        self._keep(result)  # before its first call: whoever comes after a kill finds the run
         return result
 
     def _run(self, begun: Result, work: Work, book: LentBook) -> Answer:
@@ -231,13 +298,16 @@ class Worker:
                 return book.resume(run, limits=limits)
             except UsageError:  # another version of readthrough or of the model began it
                 run = new_run()
-                self._table.keep(self._job.name, replace(begun, run=run))
+                self._keep(replace(begun, run=run))
         options = self._job.options_of(work)
         return book.ask(work.question, work.choices, work.workflow, limits=limits, run=run, **options)
 
-    def _keep(self, work: Work, result: Result) -> None:
-        self._table.keep(self._job.name, result)
-        self._on_result(work, result)
+    def _keep(self, result: Result) -> None:
+        if not self._table.keep(self._job.name, self._name, result):
+            raise LeaseLost
+
+    def _leave(self, path: str, state: State, error: dict[str, Any] | None = None) -> None:
+        self._table.leave(self._job.name, self._name, path, state, error)
 
     def _failed(self, begun: Result, error: Exception) -> Result:
         return replace(begun, state="failed", error=self._told(error), finished=time.time())
@@ -259,20 +329,20 @@ class Worker:
         return told
 
     def _relative(self, path: str | None) -> str | None:
-        root = f"{self._job.folder}/"
+        root = f"{display_name(self._job.folder)}/"
         return path.removeprefix(root) if path is not None else None
-
-    def _moved(self, answer: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-        """The answer of another document of the same content, as this one's."""
-        evidence = [item | {"document": new} if item["document"] == old else item for item in answer["evidence"]]
-        return answer | {"evidence": evidence}
-
-    def _works(self, path: str) -> tuple[Work, ...]:
-        return self._job.works_of(path)
 
     def _results(self, path: str) -> dict[str, Result]:
         return self._table.results(self._job.name, path)
 
 
-_STEPS = 1_000_000
-"""An answer that is there counts more than any steps of one that is not."""
+def open_works(job: Job, path: str, recipes: dict[str, str], results: dict[str, Result]) -> list[tuple[Work, str]]:
+    """What has no answer yet of a document, with the recipe of the answer."""
+    answered = {key: row.recipe for key, row in results.items() if row.state in ("done", "failed")}
+    return [(work, recipes[work.id]) for work in job.works_of(path) if answered.get(work.id) != recipes[work.id]]
+
+
+def _copied(answer: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """The answer of another document of the same content, as this one's; it took nothing."""
+    evidence = [item | {"document": new} if item["document"] == old else item for item in answer["evidence"]]
+    return answer | {"evidence": evidence, "usage": asdict(Usage())}

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from readthrough.batch.answering import LentBook, Tools, read_document
-from readthrough.batch.job import WHOLE, Job
+from readthrough.batch import output
+from readthrough.batch.answering import LentBook, Tools, open_works, read_document, read_together
+from readthrough.batch.job import WHOLE, Job, Recipes, Work
 from readthrough.batch.open import open_table, opened
 from readthrough.batch.running import enter, workers_of
 from readthrough.batch.table import Table
@@ -43,30 +44,36 @@ class Expected:
 
 
 def estimate(job: Job, settings: Settings, on_event: Callable[[Event], None] | None = None) -> Expected:
-    """What the open part of a batch will take; a few of its documents are read for it, and nothing is answered.
+    """What the open part of a batch will take; documents are read for it, a few
+    of all sizes (all, where something is asked of all together), and nothing is answered.
 
     Raises:
         UsageError: a workflow cannot say what it will take.
         ReadthroughError: as `running.run`.
     """
+    output.check(job.out)
     table = open_table(settings)
     try:
         enter(job, table, settings)
-        waiting = table.waiting(job.name)
-        documents = [path for path, _ in sorted(waiting, key=lambda row: row[1]) if path != WHOLE]
-        answers = sum(len(job.works_of(path)) for path, _ in waiting)
-        chosen = sample(documents)
+        waiting = sorted(table.waiting(job.name), key=lambda row: row.size_bytes)
+        recipes = Recipes(job, settings)
+        left = {
+            row.path: open_works(job, row.path, recipes.of(row.path, row.content), table.results(job.name, row.path))
+            for row in waiting
+        }
+        documents = [path for path, works in left.items() if works and path != WHOLE]
         with opened(settings, on_event) as tools:
-            costs = [cost for path in chosen if (cost := _cost(job, table, tools, path)) is not None]
+            books = ((path, _book(job, table, tools, path)) for path in sample(documents))
+            costs = [_cost(job, book, left[path]) for path, book in books if book is not None]
             total = _scaled(costs, len(documents)) if costs else Cost()
-            if len(waiting) > len(documents):
-                total += _cost(job, table, tools, WHOLE) or Cost()
+            if WHOLE in left:
+                total += _cost_of_whole(job, table, tools, left[WHOLE])
             prices = getattr(tools.models.get(settings.model), "prices", None)
     finally:
         table.close()
     money = None if prices is None else prices.cost(total.prompt_tokens, total.cached_tokens, total.completion_tokens)
     total = _with_seconds(total, total.seconds / workers_of(job, settings))
-    return Expected(len(waiting), answers, len(costs), total, money)
+    return Expected(len(left), sum(map(len, left.values())), len(costs), total, money)
 
 
 def sample(paths: list[str], most: int = SAMPLE) -> list[str]:
@@ -75,17 +82,24 @@ def sample(paths: list[str], most: int = SAMPLE) -> list[str]:
     return [paths[(2 * part + 1) * len(paths) // (2 * count)] for part in range(count)]
 
 
-def _cost(job: Job, table: Table, tools: Tools, path: str) -> Cost | None:
-    """What a document will take; None for one that cannot be read."""
+def _book(job: Job, table: Table, tools: Tools, path: str) -> LentBook | None:
+    """A document; None for one that cannot be read."""
     try:
-        book = read_document(job, table, tools, path)
+        return read_document(job, table, tools, path)
     except InputError:
         return None
-    return sum((_work(job, book, work) for work in job.works_of(path)), Cost())
 
 
-def _work(job: Job, book: LentBook, work: Any) -> Cost:
-    return book.estimate(work.question, work.choices, work.workflow, **job.options_of(work))
+def _cost(job: Job, book: LentBook, works: list[tuple[Work, str]]) -> Cost:
+    costs = (book.estimate(work.question, work.choices, work.workflow, **job.options_of(work)) for work, _ in works)
+    return sum(costs, Cost())
+
+
+def _cost_of_whole(job: Job, table: Table, tools: Tools, works: list[tuple[Work, str]]) -> Cost:
+    """What the questions of all documents together will take: all of these are read for it, as far as they can be."""
+    there = [row.path for row in table.documents(job.name) if row.state in ("waiting", "done") and row.path != WHOLE]
+    readable = [path for path in there if _book(job, table, tools, path) is not None]
+    return _cost(job, read_together(job, tools, readable), works) if readable else Cost()
 
 
 def _scaled(costs: list[Cost], documents: int) -> Cost:

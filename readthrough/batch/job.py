@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from readthrough.agents.base import Question
 from readthrough.config import Settings, Spec
+from readthrough.documents.folder import display_name
 from readthrough.errors import ConfigError, UsageError
 from readthrough.spec import names_file
 from readthrough.types import Limits
@@ -43,8 +46,7 @@ class Work:
     whole: bool = False
 
     def __post_init__(self) -> None:
-        if not self.question.strip():
-            raise UsageError("a question of the batch is empty")
+        Question(self.question, self.choices)  # what is wrong with it would be wrong for every document
 
     @property
     def id(self) -> str:
@@ -99,7 +101,7 @@ class Job:
     @property
     def name(self) -> str:
         """Under which the table knows the job: the file of its results."""
-        return str(self.out.absolute())
+        return name_of(self.out)
 
     def absolute(self) -> Job:
         """The same job for a process that is at work in another folder."""
@@ -113,24 +115,43 @@ class Job:
         """What is wanted of one document, or of the folder as a whole."""
         return tuple(work for work in self.works if work.whole == (path == WHOLE))
 
-    def recipe(self, work: Work, content: str, settings: Settings) -> str:
-        """SHA-256 of all that an answer depends on: the document's `content` hash, the work, and what answers it.
-
-        Raises:
-            ConfigError: the workflow's file cannot be read.
-        """
-        kept = settings.to_keep()
-        used = {name: kept[name] for name in _ANSWERING if name in kept}
-        return digest([content, work.id, _said(work.workflow or settings.workflow), self.options_of(work), used])
-
     def describe(self) -> dict[str, Any]:
         """The job as plain values, for people who look at the table."""
         return {
-            "folder": str(self.folder.absolute()),
-            "works": [{"kind": work.kind, "question": work.question, "whole": work.whole} for work in self.works],
+            "folder": display_name(self.folder.absolute()),
+            "works": [
+                {"id": work.id, "kind": work.kind, "question": work.question, "whole": work.whole}
+                for work in self.works
+            ],
             "include": list(self.include),
             "exclude": list(self.exclude),
         }
+
+
+class Recipes:
+    """What the answers of a job are made of; an answer need not be asked for where there is one of the same recipe."""
+
+    def __init__(self, job: Job, settings: Settings) -> None:
+        """Look at the settings and at the workflows' files, once: what changes later is for the next run.
+
+        Raises:
+            ConfigError: a workflow's file cannot be read.
+        """
+        kept = settings.to_keep()
+        used = {name: kept[name] for name in _ANSWERING if name in kept}
+        self._job = job
+        self._made_with = {
+            work.id: [_said(work.workflow or settings.workflow), job.options_of(work), used] for work in job.works
+        }
+
+    def of(self, path: str, content: str) -> dict[str, str]:
+        """The recipe of each work on a document, by the work's id: SHA-256 of `content`, the work and what does it."""
+        return {work.id: digest([content, work.id, *self._made_with[work.id]]) for work in self._job.works_of(path)}
+
+
+def name_of(out: Path) -> str:
+    """The name of the job that writes `out`."""
+    return display_name(os.path.abspath(out))
 
 
 def _said(workflow: Spec) -> Any:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from readthrough.batch.files import unfinished
 from readthrough.batch.job import Job, Work
 from readthrough.batch.table import Result, Row, Table
 from readthrough.errors import MissingExtraError, UsageError
@@ -71,7 +72,7 @@ def rows(job: Job, table: Table) -> Iterator[dict[str, Any]]:
             result = found.get(work.id)
             if document.state in ("failed", "aside"):
                 yield lost(document, work)
-            elif result is not None and result.state != "open":
+            elif result is not None and result.current and result.state != "open":
                 yield row(document.path, work, result)
 
 
@@ -81,7 +82,7 @@ def write(job: Job, table: Table) -> None:
     Raises:
         LibraryError: the file cannot be written.
     """
-    beside = job.out.with_name(f".{job.out.name}.{os.getpid()}")
+    beside = unfinished(job.out)
     with guard(job.out, "file of results"):
         try:
             if job.out.suffix == ".parquet":
@@ -121,6 +122,8 @@ def _fields(line: dict[str, Any]) -> dict[str, Any]:
     try:
         said = json.loads(line["answer"])
     except ValueError:  # a budget ended it before there was anything to say
+        return {}
+    if not isinstance(said, dict):
         return {}
     plain = (str, int, float, bool, type(None))
     return {

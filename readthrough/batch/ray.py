@@ -76,10 +76,16 @@ class Actor:
         return leases.name
 
     def step(self) -> Step:
-        """Take a document and answer it; where there is none, wait a moment."""
+        """Take a document and answer it; where there is none, wait a moment.
+
+        Raises:
+            ReadthroughError: something is wrong that is so for every document.
+        """
         if self._worker is None:
             raise RuntimeError("open it first")
         worked = self._worker.take()
+        if self._stop.error is not None:
+            raise self._stop.error
         if not worked:
             self._stop.wait(IDLE_SECONDS)
         results, self._results = self._results, []

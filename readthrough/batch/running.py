@@ -5,25 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from readthrough.batch import output
-from readthrough.batch.answering import Stop, Tools, Worker
+from readthrough.batch.answering import TRANSIENT, Stop, Tools, Worker
 from readthrough.batch.files import Found, files_of
-from readthrough.batch.job import WHOLE, Job, Work, digest
+from readthrough.batch.job import WHOLE, Job, Recipes, Work, digest
 from readthrough.batch.leases import Leases
 from readthrough.batch.open import open_table, opened
 from readthrough.batch.table import Changes, Result, Table
 from readthrough.config import Settings
+from readthrough.memory.database import exclusive, guard
 from readthrough.models.open import backend_of
 from readthrough.types import Event, Usage
 
-TRANSIENT = ("EndpointError", "DeadlineError")
-"""Errors of an endpoint: what failed by one is tried again whenever the batch is run."""
-
 ENDPOINT_WORKERS = 4
 _POLL_SECONDS = 0.5
+_WRITING = "batch-writing.lock"
 
 
 @dataclass
@@ -95,10 +94,11 @@ def run(job: Job, settings: Settings, listener: Listener | None = None, stop: St
 
 
 def enter(job: Job, table: Table, settings: Settings) -> Changes:
-    """Bring the table to what is in the job's folder now.
+    """Bring the table to what is in the job's folder now; what failed by an endpoint waits again.
 
     Raises:
         MissingPathError: there is no such folder.
+        ConfigError: a workflow's file cannot be read.
     """
     known = table.known(job.name)
 
@@ -111,11 +111,9 @@ def enter(job: Job, table: Table, settings: Settings) -> Changes:
         content = digest([(file.path, file.content) for file in found])
         found.append(Found(WHOLE, content, 0, 0))
     table.register(job.name, job.describe())
-    return table.enter(job.name, found, lambda file: _recipe(job, file, settings))
-
-
-def _recipe(job: Job, file: Found, settings: Settings) -> str:
-    return digest([job.recipe(work, file.content, settings) for work in job.works_of(file.path)])
+    changes = table.enter(job.name, found, Recipes(job, settings).of)
+    table.retry(job.name, TRANSIENT)
+    return changes
 
 
 def workers_of(job: Job, settings: Settings) -> int:
@@ -150,25 +148,29 @@ class Run:
     def all(self) -> Outcome:
         """Do all that is open, and write the results."""
         changes = enter(self.job, self.table, self.settings)
-        self.table.retry(self.job.name, TRANSIENT)
         self.free_the_dead()
-        output.write(self.job, self.table)
+        self._write()
         try:
-            if self.left():
+            if self.left() and not self.stop:
                 self._work()
         finally:
-            output.write(self.job, self.table)
+            self._write()
         if self.stop.error is not None:
             raise self.stop.error
         return Outcome(
             self.table.counts(self.job.name),
             changes,
             self._counted.asked,
-            self.table.failed_results(self.job.name),
+            sum(1 for failure in self.table.failures(self.job.name) if failure.work),
             self._counted.usage,
             time.monotonic() - self._started,
             bool(self.stop),
         )
+
+    def _write(self) -> None:
+        """Write the results; one process at a time, so that the last to write has all that the others kept."""
+        with guard(self.settings.home, "home folder"), exclusive(self.settings.home / _WRITING):
+            output.write(self.job, self.table)
 
     def _work(self) -> None:
         if self.job.engine == "ray":
@@ -184,19 +186,19 @@ class Run:
         with opened(self.settings, self._listener.on_event) as tools:
             self.tell()
             with ThreadPoolExecutor(workers, thread_name_prefix="readthrough-batch") as pool:
-                for _ in range(workers):
-                    pool.submit(self._work_alone, tools)
-                self._watch()
-
-    def _watch(self) -> None:
-        """Wait in the main thread, where Ctrl-C is heard, until all is done or told to end."""
-        while self.left() and not self.stop.wait(_POLL_SECONDS):
-            self.free_the_dead()
+                at_work = {pool.submit(self._work_alone, tools) for _ in range(workers)}
+                try:
+                    while at_work and not self.stop:  # in the main thread, where Ctrl-C is heard
+                        at_work = wait(at_work, _POLL_SECONDS).not_done
+                        self.free_the_dead()
+                except BaseException as error:
+                    self.stop.set(error)  # or the pool would wait until all is done
+                    raise
 
     def _work_alone(self, tools: Tools) -> None:
         """Take documents until none is left; one that another process holds may still come free."""
-        worker = Worker(self._leases, self.job, self.table, tools, self.stop, self.heard)
         try:
+            worker = Worker(self._leases, self.job, self.table, tools, self.stop, self.heard)
             while not self.stop:
                 if worker.take():
                     self.tell()

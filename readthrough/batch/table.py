@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from readthrough.batch.files import Found
-from readthrough.batch.job import WHOLE
+from readthrough.batch.job import WHOLE, digest
 from readthrough.errors import UsageError
 
 LEASE_SECONDS = 60.0
@@ -33,13 +33,17 @@ TABLES = (
     """CREATE TABLE results (
         job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE, path TEXT NOT NULL, work TEXT NOT NULL,
         recipe TEXT NOT NULL, state TEXT NOT NULL, run TEXT NOT NULL, answer TEXT, error TEXT, error_type TEXT,
-        finished DOUBLE PRECISION, PRIMARY KEY (job, path, work))""",
+        finished DOUBLE PRECISION, current INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (job, path, work))""",
     "CREATE INDEX results_recipe ON results (recipe)",
 )
-"""For SQLite and for Postgres alike."""
+"""For SQLite and for Postgres alike. `documents.recipe` sums up those of all that is wanted of it; a result is
+`current` while its own is among them."""
 
-_RESULT = "path, work, recipe, state, run, answer, error, finished"
+_RESULT = "path, work, recipe, state, run, answer, error, finished, current"
 _ROWS = 500
+_CLAIM = "SELECT path, content, recipe, attempts + 1, tries + 1, steps FROM documents"
+_HELD = "job = ? AND path = ? AND worker = ?"
+_ORDER = "ORDER BY place, path LIMIT 1"
 
 
 class File(Protocol):
@@ -61,6 +65,7 @@ class Claim:
 
     path: str
     content: str
+    recipe: str
     attempts: int
     tries: int
     steps: int
@@ -75,6 +80,7 @@ class Result:
         run: its run in the run log.
         answer: the Answer in its JSON form, with paths relative to the folder.
         error: `{type, message, path, hint}`.
+        current: it is an answer to what is wanted now, of the document as it is now.
     """
 
     path: str
@@ -85,6 +91,7 @@ class Result:
     answer: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     finished: float | None = None
+    current: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,25 @@ class Row:
     path: str
     state: State
     attempts: int
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A document that waits."""
+
+    path: str
+    content: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A document, or (where `work` is not empty) one answer, that failed or was stopped."""
+
+    path: str
+    state: str
+    work: str
     error: dict[str, Any] | None
 
 
@@ -139,53 +165,79 @@ class Table:
         query = "SELECT path, content, size_bytes, changed_ns FROM documents WHERE job = ?"
         return {path: (content, size, changed) for path, content, size, changed in self._file.read(query, job)}
 
-    def enter(self, job: str, found: Iterable[Found], recipe: Callable[[Found], str]) -> Changes:
-        """Bring the documents to what was `found`; `recipe` says what is to become of each.
+    def enter(self, job: str, found: Iterable[Found], recipes: Callable[[str, str], dict[str, str]]) -> Changes:
+        """Bring the documents to what was `found`; `recipes` gives, by path and content, what is wanted of each.
 
-        A document whose recipe is another than before waits again, whatever came of it; one that is gone keeps its
-        answers, for when it comes back.
+        A document of which something else is wanted than before waits again, whatever came of it; one that is gone
+        keeps its answers, for when it comes back.
         """
         new = changed = gone = 0
         with self._file.write() as db:
-            query = "SELECT path, recipe, state FROM documents WHERE job = ?"
-            unseen = {path: (wanted, state) for path, wanted, state in db.execute(query, (job,)).fetchall()}
+            query = "SELECT path, recipe, state, size_bytes, changed_ns FROM documents WHERE job = ?"
+            unseen = {path: before for path, *before in db.execute(query, (job,)).fetchall()}
             for file in found:
-                wanted = recipe(file)
+                wanted = recipes(file.path, file.content)
+                recipe = digest(wanted)
                 before = unseen.pop(file.path, None)
-                if before is not None and before[0] == wanted and before[1] != "gone":
+                if before is not None and before[0] == recipe and before[1] != "gone":
+                    if before[2:] != [file.size_bytes, file.changed_ns]:
+                        seen = "UPDATE documents SET size_bytes = ?, changed_ns = ? WHERE job = ? AND path = ?"
+                        db.execute(seen, (file.size_bytes, file.changed_ns, job, file.path))
                     continue
                 new, changed = (new + 1, changed) if before is None else (new, changed + 1)
                 db.execute("DELETE FROM documents WHERE job = ? AND path = ?", (job, file.path))
                 columns = "job, path, content, size_bytes, changed_ns, place, recipe, state"
-                values = (job, file.path, file.content, file.size_bytes, file.changed_ns, file.head.hex(), wanted)
+                values = (job, file.path, file.content, file.size_bytes, file.changed_ns, file.head.hex(), recipe)
                 db.execute(f"INSERT INTO documents ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting')", values)
-            for path, (_, state) in unseen.items():
+                self._mark(db, job, file.path, wanted)
+            for path, (_, state, *_) in unseen.items():
                 gone += state != "gone"
                 left = "UPDATE documents SET state = 'gone', worker = NULL WHERE job = ? AND path = ?"
                 db.execute(left, (job, path))
         return Changes(new, changed, gone)
 
+    def _mark(self, db: Any, job: str, path: str, wanted: dict[str, str]) -> None:
+        """Note which results of a document are of what is wanted now."""
+        which = "WHERE job = ? AND path = ?"
+        for work, recipe in db.execute(f"SELECT work, recipe FROM results {which}", (job, path)).fetchall():
+            current = int(wanted.get(work) == recipe)
+            db.execute(f"UPDATE results SET current = ? {which} AND work = ?", (current, job, path, work))
+
     def claim(self, job: str, worker: str, lease_seconds: float = LEASE_SECONDS) -> Claim | None:
-        """Lease the next document to `worker`; None where none is free. The folder as a whole waits for all of them."""
+        """Lease the next document to `worker`; None where none is free now.
+
+        What a worker left comes first, one at a time: if it ends the process again, as few others as can be are at
+        work beside it. Of documents with the same content one is at work at a time, so that the others can have its
+        answers. The folder as a whole waits for all of them.
+        """
         now = self._now()
-        free = "(state = 'waiting' OR (state = 'running' AND lease_until < ?))"
-        others = f"path != '{WHOLE}' AND state IN ('waiting', 'running')"
         held = "state = 'running', attempts = attempts + 1, tries = tries + 1, worker = ?, lease_until = ?"
         with self._file.write() as db:
-            row = db.execute(
-                "SELECT path, content, attempts + 1, tries + 1, steps FROM documents "
-                f"WHERE job = ? AND {free} ORDER BY path = '{WHOLE}', place, path LIMIT 1",
-                (job, now),
-            ).fetchone()
-            if row is None or (row[0] == WHOLE and self._any(db, job, others)):
+            row = self._left_behind(db, job, worker, now) or self._fresh(db, job, now) or self._whole(db, job, now)
+            if row is None:
                 return None
             values = (worker, now + lease_seconds, job, row[0])
             db.execute(f"UPDATE documents SET {held} WHERE job = ? AND path = ?", values)
         return Claim(*row)
 
-    def _any(self, db: Any, job: str, where: str) -> bool:
-        query = f"SELECT 1 FROM documents WHERE job = ? AND {where} LIMIT 1"
-        return db.execute(query, (job,)).fetchone() is not None
+    def _left_behind(self, db: Any, job: str, worker: str, now: float) -> Any:
+        again = "state = 'running' AND worker = ? AND tries > 1 AND lease_until >= ?"
+        if db.execute(f"SELECT 1 FROM documents WHERE job = ? AND {again} LIMIT 1", (job, worker, now)).fetchone():
+            return None
+        where = f"job = ? AND state = 'running' AND lease_until < ? AND path != '{WHOLE}'"
+        return db.execute(f"{_CLAIM} WHERE {where} {_ORDER}", (job, now)).fetchone()
+
+    def _fresh(self, db: Any, job: str, now: float) -> Any:
+        twins = "SELECT content FROM documents WHERE job = ? AND state = 'running' AND lease_until >= ?"
+        where = f"job = ? AND state = 'waiting' AND path != '{WHOLE}' AND content NOT IN ({twins})"
+        return db.execute(f"{_CLAIM} WHERE {where} {_ORDER}", (job, job, now)).fetchone()
+
+    def _whole(self, db: Any, job: str, now: float) -> Any:
+        others = f"path != '{WHOLE}' AND state IN ('waiting', 'running')"
+        if db.execute(f"SELECT 1 FROM documents WHERE job = ? AND {others} LIMIT 1", (job,)).fetchone():
+            return None
+        free = "(state = 'waiting' OR (state = 'running' AND lease_until < ?))"
+        return db.execute(f"{_CLAIM} WHERE job = ? AND path = '{WHOLE}' AND {free}", (job, now)).fetchone()
 
     def renew(self, worker: str, lease_seconds: float = LEASE_SECONDS) -> None:
         """Hold on to all that `worker` has."""
@@ -202,10 +254,11 @@ class Table:
         with self._file.write() as db:
             db.execute("UPDATE documents SET lease_until = 0 WHERE worker = ? AND state = 'running'", (worker,))
 
-    def forward(self, job: str, path: str, steps: int) -> None:
+    def forward(self, job: str, worker: str, path: str, steps: int) -> None:
         """Note that a document has come to `steps`: the tries before this one were not for nothing."""
         with self._file.write() as db:
-            db.execute("UPDATE documents SET tries = 1, steps = ? WHERE job = ? AND path = ?", (steps, job, path))
+            values = (steps, job, path, worker)
+            db.execute(f"UPDATE documents SET tries = 1, steps = ? WHERE {_HELD}", values)
 
     def leave(self, job: str, worker: str, path: str, state: State, error: dict[str, Any] | None = None) -> None:
         """Give a document back, in the state it is in now; what another worker holds by now stays as it is."""
@@ -213,16 +266,22 @@ class Table:
         tries = ", tries = 0" if state in ("waiting", "done") else ""
         values = (state, _json(error), _type(error), job, path, worker)
         with self._file.write() as db:
-            db.execute(f"UPDATE documents SET {left}{tries} WHERE job = ? AND path = ? AND worker = ?", values)
+            db.execute(f"UPDATE documents SET {left}{tries} WHERE {_HELD}", values)
 
-    def keep(self, job: str, result: Result) -> None:
-        """Keep a result, in place of the one that the work had."""
+    def keep(self, job: str, worker: str, result: Result) -> bool:
+        """Keep a result, in place of the one that the work had; returns whether `worker` still holds the document.
+
+        Where it does not, nothing is kept: the document is another than it was, or another worker is at it.
+        """
         row = (job, result.path, result.work, result.recipe, result.state, result.run)
         said = (_json(result.answer), _json(result.error), _type(result.error), result.finished)
         with self._file.write() as db:
+            if db.execute(f"SELECT 1 FROM documents WHERE {_HELD}", (job, result.path, worker)).fetchone() is None:
+                return False
             which = (job, result.path, result.work)
             db.execute("DELETE FROM results WHERE job = ? AND path = ? AND work = ?", which)
-            db.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *said))
+            db.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)", (*row, *said))
+        return True
 
     def results(self, job: str, path: str) -> dict[str, Result]:
         """The results of a document, by work."""
@@ -246,45 +305,42 @@ class Table:
                 yield Row(path, state, attempts, _value(error))
             rows = self._file.read(query, job, rows[-1][0])
 
-    def waiting(self, job: str) -> list[tuple[str, int]]:
-        """Path and size in bytes of the documents that wait."""
-        query = "SELECT path, size_bytes FROM documents WHERE job = ? AND state = 'waiting'"
-        return [(path, size) for path, size in self._file.read(query, job)]
+    def waiting(self, job: str) -> list[Waiting]:
+        """The documents that wait."""
+        query = "SELECT path, content, size_bytes FROM documents WHERE job = ? AND state = 'waiting'"
+        return [Waiting(*row) for row in self._file.read(query, job)]
 
     def counts(self, job: str) -> dict[str, int]:
         """How many documents are in each state."""
         query = "SELECT state, count(*) FROM documents WHERE job = ? AND state != 'gone' GROUP BY state"
         return dict(self._file.read(query, job))
 
-    def failed_results(self, job: str) -> int:
-        """How many answers failed, or were stopped by a budget, of documents that are there."""
+    def failures(self, job: str) -> list[Failure]:
+        """What failed and why, by path: documents as a whole, and answers, also such as a budget stopped."""
         query = (
-            "SELECT count(*) FROM results JOIN documents USING (job, path) "
-            "WHERE job = ? AND documents.state != 'gone' AND results.state IN ('failed', 'stopped')"
+            "SELECT path, state, '' AS work, error FROM documents WHERE job = ? AND state IN ('failed', 'aside') "
+            "UNION ALL SELECT results.path, results.state, work, results.error FROM results "
+            "JOIN documents ON documents.job = results.job AND documents.path = results.path WHERE results.job = ? "
+            "AND current = 1 AND results.state IN ('failed', 'stopped') "
+            "AND documents.state NOT IN ('failed', 'aside', 'gone') ORDER BY path, work"
         )
-        return int(self._file.read(query, job)[0][0])
+        rows = self._file.read(query, job, job)
+        return [Failure(path, state, work, _value(error)) for path, state, work, error in rows]
 
     def retry(self, job: str, kinds: Sequence[str] = ()) -> int:
         """Let documents wait again that failed, or of which an answer did or was stopped; returns how many.
 
-        `kinds`: of those that failed, only where the error is of one of these types.
+        An answer that failed goes on with its run. `kinds`: of what failed, only where the error is of such a type.
         """
         which = f" AND error_type IN ({', '.join('?' * len(kinds))})" if kinds else ""
+        open_again = "UPDATE results SET state = 'open', error = NULL, error_type = NULL"
+        wait_again = "UPDATE documents SET state = 'waiting', attempts = 0, tries = 0, error = NULL, error_type = NULL"
+        unfinished = "SELECT path FROM results WHERE job = ? AND current = 1 AND state IN ('open', 'stopped')"
         with self._file.write() as db:
-            failed = f"FROM results WHERE job = ? AND state = 'failed'{which}"
-            paths = {path for (path,) in db.execute(f"SELECT path {failed}", (job, *kinds)).fetchall()}
-            db.execute(f"DELETE {failed}", (job, *kinds))
-            stopped = "SELECT path FROM results WHERE job = ? AND state = 'stopped'"
-            paths |= {path for (path,) in db.execute(stopped, (job,)).fetchall()}
-            lost = f"SELECT path FROM documents WHERE job = ? AND state IN ('failed', 'aside'){which}"
-            paths |= {path for (path,) in db.execute(lost, (job, *kinds)).fetchall()}
-            for path in paths:
-                db.execute(
-                    "UPDATE documents SET state = 'waiting', attempts = 0, tries = 0, error = NULL, error_type = NULL "
-                    "WHERE job = ? AND path = ? AND state NOT IN ('running', 'gone')",
-                    (job, path),
-                )
-        return len(paths)
+            db.execute(f"{open_again} WHERE job = ? AND state = 'failed'{which}", (job, *kinds))
+            done = db.execute(f"{wait_again} WHERE job = ? AND state = 'done' AND path IN ({unfinished})", (job, job))
+            lost = f"WHERE job = ? AND state IN ('failed', 'aside'){which}"
+            return int(done.rowcount + db.execute(f"{wait_again} {lost}", (job, *kinds)).rowcount)
 
     def close(self) -> None:
         """Close the file. Calling it twice is fine."""
@@ -292,7 +348,7 @@ class Table:
 
 
 def _json(value: dict[str, Any] | None) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False)
+    return None if value is None else json.dumps(value)  # in ASCII: a file takes no lone surrogates
 
 
 def _value(text: str | None) -> dict[str, Any] | None:
@@ -304,5 +360,5 @@ def _type(error: dict[str, Any] | None) -> str | None:
 
 
 def _result(row: tuple[Any, ...]) -> Result:
-    path, work, recipe, state, run, answer, error, finished = row
-    return Result(path, work, recipe, state, run, _value(answer), _value(error), finished)
+    path, work, recipe, state, run, answer, error, finished, current = row
+    return Result(path, work, recipe, state, run, _value(answer), _value(error), finished, bool(current))

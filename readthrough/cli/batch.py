@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from readthrough.batch.file import Read
     from readthrough.batch.job import Job, Work
     from readthrough.batch.running import Outcome
-    from readthrough.batch.table import Result, Table
+    from readthrough.batch.table import Failure, Result, Table
 
 _SHOWN = 20
 
@@ -91,6 +92,10 @@ class RunFlags(Asking, Limited):
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and answer nothing.")] = False
 
 
+_IN_FILE = frozenset((*inspect.get_annotations(RunFlags), *inspect.get_annotations(Limited))) - {"what", "dry_run"}
+"""What a YAML file says in place of flags."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableFlags(Common):
     """Flags of `batch status` and `batch retry`."""
@@ -131,43 +136,42 @@ def run(flags: RunFlags) -> int:
     _report(read.job, outcome, screen)
     if outcome.lost or outcome.failed:
         with closing(open_table(settings)) as table:
-            _print_lost(read.job, table, screen, flags.verbose)
+            _print_failures(table.failures(read.job.name), screen.say, flags.verbose)
+        screen.say("`readthrough batch retry` lets them be tried again")
     if stop:
         screen.say(f"interrupted; `{_again()}` goes on")
         return INTERRUPTED
     return PARTIAL if outcome.partial else 0
 
 
-def status(flags: TableFlags) -> int:
+def status(flags: TableFlags) -> None:
     """Say how far a batch is, and what failed and why."""
     screen = Screen(flags)
     with closing(_table(flags)) as table:
-        name, job = table.find(None if flags.out is None else str(flags.out.absolute()))
+        name, job = table.find(_name(flags))
         counts = table.counts(name)
-        lost = [row for row in table.documents(name) if row.error is not None]
-        failed = table.failed_results(name)
-        if flags.json:
-            errors = [{"document": row.path, "state": row.state, "error": row.error} for row in lost]
-            told = {"out": name, **job, "documents": counts, "failed_answers": failed, "errors": errors}
-            screen.json({"schema": SCHEMA_VERSION, **told})
-            return 0
+        failures = table.failures(name)
+    if flags.json:
+        questions = {work["id"]: work["question"] for work in job["works"]}
+        errors = [
+            {"document": each.path, "question": questions.get(each.work), "state": each.state, "error": each.error}
+            for each in failures
+        ]
+        failed = sum(1 for each in failures if each.work)
+        told = {"out": name, **job, "documents": counts, "failed_answers": failed, "errors": errors}
+        screen.json({"schema": SCHEMA_VERSION, **told})
+        return
     screen.data(name, style="bold")
     screen.data(f"  {job['folder']}: {len(job['works'])} things wanted")
     screen.table([[f"  {state}", f"{count:,}"] for state, count in sorted(counts.items())])
-    if failed:
-        screen.data(f"  {failed:,} answers failed, or were stopped by a budget")
-    for row in lost[: None if flags.verbose else _SHOWN]:
-        screen.data(f"  {row.state} {row.path}: {_reason(row.error)}", style="yellow")
-    if len(lost) > _SHOWN and not flags.verbose:
-        screen.say(f"{len(lost) - _SHOWN} more; -v names them")
-    return 0
+    _print_failures(failures, screen.data, flags.verbose)
 
 
 def retry(flags: TableFlags) -> None:
     """Let what failed be tried again by the next `batch run`."""
     screen = Screen(flags)
     with closing(_table(flags)) as table:
-        name, _ = table.find(None if flags.out is None else str(flags.out.absolute()))
+        name, _ = table.find(_name(flags))
         count = table.retry(name)
     if flags.json:
         screen.json({"schema": SCHEMA_VERSION, "out": name, "waiting": count})
@@ -180,10 +184,10 @@ def _read(flags: RunFlags) -> Read:
     from readthrough.batch.file import Read, read_job
 
     if flags.what.suffix in (".yaml", ".yml"):
-        wrong = ("more", "questions", "extract", "summarize", "out", "include", "exclude", "option")
-        for name in wrong:
-            if getattr(flags, name):
-                raise UsageError(f"{flags.what} says all of the batch: --{name.replace('more', 'q')} is not for here")
+        for each in fields(flags):
+            if each.name in _IN_FILE and getattr(flags, each.name) not in (each.default, []):
+                flag = "-q" if each.name == "more" else f"--{each.name.replace('_', '-')}"
+                raise UsageError(f"{flags.what} says all of the batch: {flag} is not for here")
         return read_job(flags.what)
     return Read(_job(flags))
 
@@ -233,7 +237,8 @@ def _draining(stop: Stop, screen: Screen) -> Iterator[None]:
 
     def interrupted(number: int, frame: object) -> None:
         if stop:
-            os.write(sys.stderr.fileno(), b"\ninterrupted; the same command goes on\n")
+            shown = b"\x1b[?25h" if sys.stderr.isatty() else b""  # a progress bar hides the cursor
+            os.write(sys.stderr.fileno(), shown + b"\ninterrupted; the same command goes on\n")
             os._exit(INTERRUPTED)
         stop.set()
         screen.say("finishing what is being answered; Ctrl-C again ends at once")
@@ -244,6 +249,13 @@ def _draining(stop: Stop, screen: Screen) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _name(flags: TableFlags) -> str | None:
+    """The name of the batch that is meant, None for the latest."""
+    from readthrough.batch.job import name_of
+
+    return None if flags.out is None else name_of(flags.out)
 
 
 def _table(flags: TableFlags) -> Table:
@@ -267,7 +279,7 @@ def _estimate(job: Job, settings: Any, screen: Screen) -> int:
         f"{expected.documents:,} documents, {expected.answers:,} answers: about {cost.seconds:,.0f} s, "
         f"{cost.calls:,} calls, {cost.prompt_tokens:,} tokens read, {cost.completion_tokens:,} written{money}"
     )
-    if expected.sample < expected.documents:
+    if 0 < expected.sample < expected.documents:
         screen.say(f"from {expected.sample} documents of all sizes")
     return 0
 
@@ -297,21 +309,13 @@ def _report(job: Job, outcome: Outcome, screen: Screen) -> None:
     screen.say(f"{outcome.seconds:,.1f} s, {usage.calls:,} calls, {told['tokens']:,} tokens{money}")
 
 
-def _print_lost(job: Job, table: Table, screen: Screen, verbose: int) -> None:
+def _print_failures(failures: list[Failure], say: Callable[[str], None], verbose: int) -> None:
     """What failed, and why."""
-    shown = 0
-    for row in table.documents(job.name):
-        reasons = [_reason(row.error)] if row.state in ("failed", "aside") else []
-        reasons += [
-            _reason(each.error) for each in table.results(job.name, row.path).values() if each.state == "failed"
-        ]
-        for reason in reasons:
-            shown += 1
-            if verbose or shown <= _SHOWN:
-                screen.say(f"{'set aside' if row.state == 'aside' else 'failed'} {row.path}: {reason}")
-    if shown > _SHOWN and not verbose:
-        screen.say(f"{shown - _SHOWN} more; `readthrough batch status -v` names them")
-    screen.say("`readthrough batch retry` lets them be tried again")
+    said = {"aside": "set aside", "stopped": "stopped by a budget"}
+    for each in failures[: None if verbose else _SHOWN]:
+        say(f"  {said.get(each.state, each.state)} {each.path}: {_reason(each.error)}".removesuffix(": "))
+    if len(failures) > _SHOWN and not verbose:
+        say(f"  {len(failures) - _SHOWN} more; `readthrough batch status -v` names them")
 
 
 def _reason(error: dict[str, Any] | None) -> str:
