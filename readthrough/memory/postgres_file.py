@@ -58,14 +58,15 @@ class PostgresFile:
         """One transaction that no other writes beside, of which all is kept or nothing."""
         with self._lock, guard(self._url, self._what):
             connection = self._ready()
-            with connection.pipeline(), connection.transaction():
+            # a pipeline: only what is read back waits for the server, and the lock is held no longer than that takes
+            with connection.pipeline() as pipeline, connection.transaction():
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                yield _Transaction(connection)
+                yield _Transaction(connection, pipeline)
 
     def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query; `?` stands for a value."""
         with self._lock, guard(self._url, self._what):
-            return _Transaction(self._ready()).execute(query, values).fetchall()
+            return _execute(self._ready(), query, values).fetchall()
 
     def now(self) -> float:
         """Seconds since 1970 by the server's clock: those of the machines that share it may differ."""
@@ -123,12 +124,40 @@ class PostgresFile:
 class _Transaction:
     """What executes statements in which `?` stands for a value."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], pipeline: psycopg.Pipeline) -> None:
         self._connection = connection
+        self._pipeline = pipeline
 
-    def execute(self, query: str, values: tuple[Any, ...] = ()) -> psycopg.Cursor[Any]:
-        """A cursor with the rows, which has `fetchone` and `fetchall`."""
-        return self._connection.execute(query.replace("%", "%%").replace("?", "%s").encode(), values)
+    def execute(self, query: str, values: tuple[Any, ...] = ()) -> _Done:
+        """Execute a statement."""
+        return _Done(_execute(self._connection, query, values), self._pipeline)
+
+
+class _Done:
+    """A statement that is on its way: what it gives is waited for when it is asked for."""
+
+    def __init__(self, cursor: psycopg.Cursor[Any], pipeline: psycopg.Pipeline) -> None:
+        self._cursor = cursor
+        self._pipeline = pipeline
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row."""
+        row: tuple[Any, ...] | None = self._cursor.fetchone()
+        return row
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """The rows."""
+        return self._cursor.fetchall()
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it found or changed."""
+        self._pipeline.sync()
+        return self._cursor.rowcount
+
+
+def _execute(connection: psycopg.Connection[Any], query: str, values: tuple[Any, ...]) -> psycopg.Cursor[Any]:
+    return connection.execute(query.replace("%", "%%").replace("?", "%s").encode(), values)
 
 
 def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
