@@ -16,13 +16,11 @@ from readthrough.batch.leases import Leases
 from readthrough.batch.open import open_table, opened
 from readthrough.batch.table import Changes, Result, Table
 from readthrough.config import Settings
-from readthrough.memory.database import exclusive, guard
 from readthrough.models.open import backend_of
 from readthrough.types import Event, Usage
 
 ENDPOINT_WORKERS = 4
 _POLL_SECONDS = 0.5
-_WRITING = "batch-writing.lock"
 
 
 @dataclass
@@ -149,12 +147,12 @@ class Run:
         """Do all that is open, and write the results."""
         changes = enter(self.job, self.table, self.settings)
         self.free_the_dead()
-        self._write()
+        output.write(self.job, self.table)
         try:
             if self.left() and not self.stop:
                 self._work()
         finally:
-            self._write()
+            output.write(self.job, self.table)
         if self.stop.error is not None:
             raise self.stop.error
         return Outcome(
@@ -166,11 +164,6 @@ class Run:
             time.monotonic() - self._started,
             bool(self.stop),
         )
-
-    def _write(self) -> None:
-        """Write the results; one process at a time, so that the last to write has all that the others kept."""
-        with guard(self.settings.home, "home folder"), exclusive(self.settings.home / _WRITING):
-            output.write(self.job, self.table)
 
     def _work(self) -> None:
         if self.job.engine == "ray":
