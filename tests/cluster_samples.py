@@ -35,8 +35,8 @@ def write_documents(folder: Path, count: int = 8) -> Path:
 
 def settings_of(home: Path, server: FakeServer, database: str | None = None) -> Settings:
     """Settings for the fake endpoint, found by words."""
-    model = {"openai": {"model": "m", "base_url": server.url, "window_tokens": WINDOW_TOKENS}}
-    return load_settings({"home": home, "model": model, "index": "bm25", "database": database}, {}).settings
+    model = {"model": f"openai:m@{server.url}", "window_tokens": WINDOW_TOKENS}
+    return load_settings({"home": home, "index": "bm25", "database": database, **model}, {}).settings
 
 
 def job_of(folder: Path, out: Path, **options: Any) -> Job:
@@ -70,7 +70,7 @@ def begin(folder: Path, home: Path, out: Path, server: FakeServer, *flags: str) 
         "READTHROUGH_WINDOW_TOKENS": str(WINDOW_TOKENS),
         "XDG_CONFIG_HOME": str(home / "none"),
         "NO_PROXY": "127.0.0.1",
-        "OPENAI_API_KEY": "k",
+        "OPENAI_API_KEY": "sk-test",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     pipe = subprocess.PIPE
@@ -95,7 +95,7 @@ def rows(out: Path) -> list[dict[str, Any]]:
     """The results, without what differs from run to run."""
     found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     for row in found:
-        row.pop("run"), row.pop("usage")
+        row.pop("run", None), row.pop("usage", None)
     return found
 
 

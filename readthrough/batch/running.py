@@ -86,7 +86,7 @@ def run(job: Job, settings: Settings, listener: Listener | None = None, stop: St
     table = open_table(settings)
     try:
         with Leases(table, settings.home) as leases:
-            return Run(job, settings, table, leases, listener or Listener(), stop or Stop()).all()
+            return Run(job, settings, table, leases, listener or Listener(), Stop() if stop is None else stop).all()
     finally:
         table.close()
 

@@ -11,6 +11,10 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
+pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgres)")
+pytest.importorskip("langgraph.checkpoint.postgres", reason="its saver is not installed (extra postgres)")
+import psycopg
+
 from readthrough.agents.runs.checkpoints import open_saver, prune
 from readthrough.batch.job import Recipes
 from readthrough.batch.leases import Leases
@@ -51,7 +55,7 @@ def postgres() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
 
 
 def test_two_machines_share_a_batch(postgres: str, tmp_path: Path) -> None:
@@ -147,8 +151,6 @@ def _checkpoints(url: str, run_id: str) -> int:
 
 
 def _ask(url: str, query: str, *values: object) -> int:
-    import psycopg
-
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(query.encode(), values).fetchone()
     return int(row[0]) if row else 0
@@ -235,11 +237,24 @@ def test_a_wrong_address_is_said(postgres: str, tmp_path: Path, change: tuple[st
         assert caught.value.path == wrong and "PGPASSWORD" in (caught.value.hint or "")
 
 
-def test_a_wrong_password_is_said_and_not_shown(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_password_is_said_and_not_shown(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "host=/" not in postgres:
+        pytest.skip("the server is another than the one that is started here")
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        row = admin.execute("SHOW hba_file").fetchone()
+        assert row is not None
+        rules = Path(row[0])
+        rules.write_text("local all ann scram-sha-256\n" + rules.read_text())
+        admin.execute("SELECT pg_reload_conf()")
+        admin.execute("CREATE ROLE ann LOGIN PASSWORD 'right'")
+    settings = load_settings({"home": tmp_path, "database": postgres.replace("postgres@/", "ann@/")}, {}).settings
     monkeypatch.setenv("PGPASSWORD", "verysecret")
-    with pytest.raises(LibraryError) as caught:
-        open_saver("postgresql://nobody@127.0.0.1:9/none").__enter__()
-    assert "verysecret" not in json.dumps(caught.value.to_dict()) and "Connection refused" in str(caught.value)
+    with pytest.raises(LibraryError, match='password authentication failed for user "ann"') as caught:
+        open_table(settings)
+    assert "verysecret" not in json.dumps(caught.value.to_dict())
+    monkeypatch.setenv("PGPASSWORD", "right")
+    with pytest.raises(LibraryError, match="permission denied"):  # the password fits, and the tables are another's
+        open_table(settings)
 
 
 @pytest.mark.parametrize(
