@@ -255,7 +255,7 @@ def _connected(ray: Any) -> Iterator[None]:
     try:
         ray.init(logging_level="error", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"Ray cannot be used: {error}", hint="what does RAY_ADDRESS say?") from error
+        raise ConfigError(f"Ray cannot be used: {error}", hint="what do RAY_ADDRESS and RAY_AUTH_MODE say?") from error
     try:
         if main:
             signal.signal(signal.SIGTERM, before)  # Ray puts its own there
