@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from readthrough.api import Book
-from readthrough.batch.files import on_disk
 from readthrough.batch.job import WHOLE, Job, Recipes, Work, digest
 from readthrough.batch.table import Claim, Result, State, Table
 from readthrough.config import Settings
-from readthrough.documents.folder import display_name
+from readthrough.documents.folder import display_name, path_named
 from readthrough.documents.load import is_document
 from readthrough.errors import (
     ConfigError,
@@ -105,7 +104,7 @@ def read_together(job: Job, tools: Tools, paths: Sequence[str]) -> LentBook:
     Raises:
         InputError: one of them cannot be read.
     """
-    texts = Texts([on_disk(job.folder, path) for path in paths], given=frozenset({"model"}))
+    texts = Texts([path_named(str(job.folder / path)) for path in paths], given=frozenset({"model"}))
     return LentBook(tools, texts.shelve(tools.library, tools.settings), texts)
 
 
@@ -183,10 +182,11 @@ class Worker:
         Raises:
             ReadthroughError: something is wrong that is so for every document. This one waits again.
         """
+        state: State
         try:
             state, error = self._answer(claim)
         except LeaseLost:
-            return
+            state, error = "waiting", None  # where it is this worker's still
         except BaseException:
             with suppress(LibraryError):  # what is raised tells more
                 self._leave(claim.path, "waiting")
@@ -203,12 +203,7 @@ class Worker:
         wanted = open_works(self._job, path, recipes, self._results(path))
         if self._is_poison(claim, done=len(recipes) - len(wanted)):
             what = f"given up after {claim.tries - 1} tries that got no further: the process died each time"
-            return "aside", {
-                "type": "DocumentError",
-                "message": what,
-                "path": path,
-                "hint": "`readthrough batch retry`",
-            }
+            return "aside", self._told(DocumentError(what, path=path, hint="`readthrough batch retry`"))
         book = None
         if not recipes or any(self._twin(recipe) is None for _, recipe in wanted):
             try:

@@ -73,7 +73,8 @@ def estimate(job: Job, settings: Settings, on_event: Callable[[Event], None] | N
         table.close()
     money = None if prices is None else prices.cost(total.prompt_tokens, total.cached_tokens, total.completion_tokens)
     total = _with_seconds(total, total.seconds / workers_of(job, settings))
-    return Expected(len(left), sum(map(len, left.values())), len(costs), total, money)
+    answers = [len(works) for works in left.values() if works]
+    return Expected(len(answers), sum(answers), len(costs), total, money)
 
 
 def sample(paths: list[str], most: int = SAMPLE) -> list[str]:

@@ -13,7 +13,7 @@ from readthrough.agents.spec.reading import mapping, unknown
 from readthrough.batch.job import Engine, Job, Work
 from readthrough.batch.works import asks, extraction, summary
 from readthrough.config import Overrides
-from readthrough.errors import ReadthroughError
+from readthrough.errors import ConfigError, ReadthroughError
 from readthrough.questions import asked, read_questions
 from readthrough.spec import names_file
 from readthrough.types import Limits
@@ -100,8 +100,7 @@ def read_job(path: Path) -> Read:
         if first["type"] == "extra_forbidden":
             *around, key = first["loc"]
             raise unknown(file, f"key under {around[-1]!r}", str(key), _keys(around), *first["loc"]) from error
-        where = ".".join(str(key) for key in first["loc"]) or "the file"
-        raise file.error(f"{where}: {first['msg']}", *first["loc"]) from error
+        raise _wrong(file, first) from error
     works = tuple(_works(said, path.parent, file))
     if not works:
         raise file.error("there is nothing to do", hint="give it questions, folder_questions, extract or summarize")
@@ -124,6 +123,17 @@ def read_job(path: Path) -> Read:
     if isinstance(said.workflow, str) and names_file(str(path.parent / said.workflow)):
         given["workflow"] = str(path.parent / said.workflow)
     return Read(job, given)  # type: ignore[arg-type]  # the names are those of Overrides
+
+
+def _wrong(file: YamlFile, found: Mapping[str, Any]) -> ConfigError:
+    """A value that does not fit, in the words of pydantic; where several kinds would fit, these name no single one."""
+    keys = list(found["loc"])
+    if found["type"] != "missing":
+        while keys and tuple(keys) not in file.lines:
+            keys.pop()
+    where = ".".join(str(key) for key in keys)
+    what = found["msg"] if len(keys) == len(found["loc"]) else f"cannot be {found['input']!r:.80}"
+    return file.error(f"{where}: {what}", *keys)
 
 
 def _keys(around: list[str | int]) -> list[str]:

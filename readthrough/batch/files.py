@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -48,8 +47,12 @@ Known = Callable[[str, int, int], str | None]
 """The content of a file that is as it was, by path, size and time of its last change; None where it must be read."""
 
 
-def files_of(job: Job, known: Known = lambda path, size, changed: None) -> Iterator[Found | SkippedFile]:
+def files_of(
+    job: Job, known: Known = lambda path, size, changed: None, home: Path | None = None
+) -> Iterator[Found | SkippedFile]:
     """The files of the job's folder, and those that cannot be read at all; paths are relative to the folder.
+
+    What lies in the `home` folder is no document: to open and close a file of SQLite's would drop the locks on it.
 
     Raises:
         MissingPathError: there is no such folder, or it cannot be listed.
@@ -68,7 +71,7 @@ def files_of(job: Job, known: Known = lambda path, size, changed: None) -> Itera
             continue
         if isinstance(item, SkippedFile):
             yield Found(path, "", 0, 0) if item.failed else SkippedFile(path, item.reason, failed=False)
-        elif not _is_result(item, job.out):
+        elif not _is_result(item, job.out) and not (home is not None and _is_below(item, home)):
             yield _found(item, path, known)
 
 
@@ -80,6 +83,10 @@ def unfinished(out: Path) -> Path:
 def _is_result(file: Path, out: Path) -> bool:
     mine = file.name in (out.name, unfinished(out).name)
     return mine and os.path.realpath(file.parent) == os.path.realpath(out.parent)
+
+
+def _is_below(file: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder))
 
 
 def _found(file: Path, path: str, known: Known) -> Found:
@@ -94,13 +101,6 @@ def _found(file: Path, path: str, known: Known) -> Found:
     except OSError:
         return Found(path, "", 0, 0)  # the loader says what is wrong with it
     return Found(path, content, stat.st_size, 0 if racy else stat.st_ctime_ns, head)
-
-
-def on_disk(root: Path, path: str) -> Path:
-    """The file that a path of the table stands for; bytes of its name that are no text stand there as escapes."""
-    name = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(path))
-    plain, escaped = root / path, root / os.fsdecode(name)
-    return escaped if not plain.exists() and escaped.exists() else plain
 
 
 def _taken(path: str, recursive: bool, include: GitIgnoreSpec | None, exclude: GitIgnoreSpec | None) -> bool:

@@ -188,8 +188,12 @@ def _write_parquet(path: Path, job: Job, table: Table) -> None:
 
 
 def _typed(cells: dict[str, Any]) -> dict[str, Any]:
-    """Cells as Parquet takes them: a column has one type, and that of an extracted field is text."""
-    texts = {name: str(value) for name, value in cells.items() if name.startswith("answer.") and value is not None}
+    """Cells as Parquet takes them: a column has one type, text without lone surrogates unless said."""
+    texts = {
+        name: str(value).encode("utf-8", "backslashreplace").decode()
+        for name, value in cells.items()
+        if name not in _PARQUET_TYPES and value is not None
+    }
     return cells | texts
 
 

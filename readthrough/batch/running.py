@@ -104,7 +104,7 @@ def enter(job: Job, table: Table, settings: Settings) -> Changes:
         content, *was = known.get(path, ("", 0, 0))
         return content if was == [size_bytes, changed_ns] else None
 
-    found = [item for item in files_of(job, content_of) if isinstance(item, Found)]
+    found = [item for item in files_of(job, content_of, settings.home) if isinstance(item, Found)]
     if any(work.whole for work in job.works):
         content = digest([(file.path, file.content) for file in found])
         found.append(Found(WHOLE, content, 0, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +83,13 @@ def _special_reason(entry: os.DirEntry[str]) -> str:
 def display_name(path: str | os.PathLike[str]) -> str:
     """A path as text that can be printed and stored: bytes that are not UTF-8 are shown as escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def path_named(name: str) -> Path:
+    """The path that `display_name` shows as `name`: where there is none of these letters, escapes are bytes."""
+    as_bytes = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(name))
+    escaped = os.fsdecode(as_bytes)
+    return Path(escaped if not os.path.lexists(name) and os.path.lexists(escaped) else name)
 
 
 def _rules_above(top: str) -> list[_Rules]:

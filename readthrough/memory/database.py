@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from readthrough.errors import LibraryError
@@ -90,8 +90,7 @@ class Database:
         return exclusive(self.path.with_suffix(".lock"))
 
     def _prepare(self) -> None:
-        if not self.path.exists():
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        create(self.path)
         connection = self.connection()
         if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -155,6 +154,16 @@ class Database:
         self._local = threading.local()
         for connection in opened:
             connection.close()
+
+
+def create(path: Path) -> None:
+    """Make a file that its owner alone can read, where there is none.
+
+    One that is there is not touched: a process that closes a file drops all locks that SQLite holds on it for other
+    connections of that process.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from readthrough.documents.folder import display_name, path_named
 from readthrough.errors import InputError, LibraryError
 from readthrough.memory import store
 
@@ -63,7 +64,7 @@ def named(connection: sqlite3.Connection, name: str) -> Holding:
     Raises:
         InputError: there is none, or there are several.
     """
-    path = os.path.abspath(name)
+    path = display_name(os.path.abspath(name))
     held = all_of(connection)
     found = [holding for holding in held if path in holding.paths]
     found = found or [holding for holding in held if holding.id.startswith(name)]
@@ -89,10 +90,10 @@ def forget_missing(connection: sqlite3.Connection, folders: Sequence[str], kept:
     for folder in folders:
         if not Path(folder).is_dir():
             continue
-        below = os.path.join(os.path.abspath(folder), "")
+        below = display_name(os.path.join(os.path.abspath(folder), ""))
         select = "SELECT path, document FROM files WHERE substr(path, 1, ?) = ?"
         for path, document in connection.execute(select, (len(below), below)).fetchall():
-            if not os.path.lexists(path):
+            if not os.path.lexists(path_named(path)):
                 connection.execute("DELETE FROM files WHERE path = ?", (path,))
                 lost.add(document)
     store.delete_documents(connection, set(store.unreferenced(connection, lost)).difference(kept))

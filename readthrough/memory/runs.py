@@ -132,7 +132,7 @@ class RunLog:
         """Note the beginning of a run; returns its id, `run` where that is given."""
         run = run or new_run()
         options = None if choices is None else json.dumps(list(choices), ensure_ascii=False)
-        row = (run, time.time(), question, options, workflow, model, json.dumps(recipe or {}, ensure_ascii=False))
+        row = (run, time.time(), question, options, workflow, model, json.dumps(recipe or {}))
         columns = "id, started, question, choices, workflow, model, recipe"
         with self._file.write() as db:
             db.execute(f"INSERT INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from readthrough.memory.database import BUSY_SECONDS, guard
+from readthrough.memory.database import BUSY_SECONDS, create, guard
 from readthrough.memory.schema import Migrations, migrate
 
 
@@ -29,7 +28,7 @@ class SqliteFile:
         with self.guard():
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+                create(path)
             self._db = sqlite3.connect(
                 path or ":memory:", check_same_thread=False, timeout=BUSY_SECONDS, isolation_level=None
             )

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from readthrough.documents.folder import display_name
 from readthrough.errors import LibraryError
 from readthrough.retrieval import keywords
 from readthrough.retrieval.analysis import Analyzer
@@ -44,7 +45,7 @@ class FileMark:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a document comes from: the absolute path, its mark before it was read, and when that was."""
+    """Where a document comes from: the absolute path as text, its mark before it was read, and when that was."""
 
     path: str
     mark: FileMark
@@ -53,7 +54,7 @@ class Source:
     @classmethod
     def of(cls, path: Path) -> Source:
         """The file at `path` as it is now."""
-        return cls(os.path.abspath(path), FileMark.of(path), time.time_ns())
+        return cls(display_name(os.path.abspath(path)), FileMark.of(path), time.time_ns())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from readthrough import runtime  # noqa: F401  strict msgpack must be set before langgraph is imported
 from readthrough.errors import UsageError
-from readthrough.memory.database import BUSY_SECONDS, guard
+from readthrough.memory.database import BUSY_SECONDS, create, guard
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -49,7 +48,7 @@ def _open_file(path: Path) -> Iterator[SqliteSaver]:
 
     with guard(path, "file of checkpoints"):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        create(path)
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
         try:
             saver = ThinningSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
