@@ -118,6 +118,7 @@ def work(run: Run) -> None:
         MissingExtraError: ray is not installed.
         ConfigError: several machines, and a table that only one of them sees.
         UsageError: GPUs are wanted, and the cluster has none.
+        ModelError: Ray itself fails.
     """
     ray = _ray()
     with _connected(ray):
@@ -125,6 +126,8 @@ def work(run: Run) -> None:
         crew = _Crew(ray, run)
         try:
             crew.work()
+        except ray.exceptions.RayError as error:
+            raise ModelError(f"Ray failed: {error}", hint="the same command goes on; Ray's logs say more") from error
         finally:
             crew.dismiss()
 
@@ -182,7 +185,7 @@ class _Crew:
         try:
             value = self._ray.get(reference)
         except exceptions.RayTaskError as error:
-            self._run.stop.set(error.cause)
+            self._run.stop.set(error.cause or error)
             self._end(hand)
             return
         except (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.OutOfMemoryError):
