@@ -1,4 +1,4 @@
-# setup, demo, test, check, clean. Each target installs what it needs into .venv; downloads stay in pip's own cache.
+# setup, demo, test, test-services, check, clean. Each target installs what it needs into .venv; downloads stay in pip's own cache.
 #
 #   make demo                                  ask Genesis a question with the default model
 #   make demo BOOK=path QUESTION="..."         ask any other text
@@ -14,7 +14,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check --quiet
 # Idle OpenMP threads must sleep, not spin: on few cores they take the time of the one that works.
 RUN := OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test test-services check clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.stamp-all
@@ -27,6 +27,10 @@ demo: $(VENV)/.stamp-demo
 PYTEST ?= --numprocesses 2 --dist loadfile
 test: $(VENV)/.stamp-test
 	@$(RUN) OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST)
+
+# Against real servers, started from packages: PostgreSQL, Ray, `transformers serve`, and the Qdrant of QDRANT_URL.
+test-services: $(VENV)/.stamp-services
+	@$(RUN) OMP_NUM_THREADS=1 $(PY) -m pytest -m services
 
 check: $(VENV)/.stamp-test
 	$(PY) -m ruff check .
@@ -45,9 +49,10 @@ $(VENV)/.stamp-torch:
 	@$(PIP) $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "$(TORCH)"
 	@touch $@
 
-# One recipe for the three sets of extras: what the demo needs, what the tests need, everything.
+# One recipe for the sets of extras: what the demo, the tests and the tests with real servers need, everything.
 EXTRAS-demo := cpu,code,demo,embedded
 EXTRAS-test := cpu,code,dev,embedded-small
+EXTRAS-services := cpu,code,embedded-small,services
 EXTRAS-all := all
 $(VENV)/.stamp-%: $(VENV)/.stamp-torch pyproject.toml
 	@echo "Installing readthrough[$(EXTRAS-$*)] ..."

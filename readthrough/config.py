@@ -44,6 +44,9 @@ class Settings(BaseModel):
         "all-minilm-l6-v2", description="embedder: name, folder, hub id, late-interaction:MODEL or openai:MODEL@URL"
     )
     store: Spec = Field("files", description="where vectors are kept: files, pgvector or qdrant")
+    database: str | None = Field(
+        None, description="where batches and checkpoints are kept, if not at home: postgresql://user@host/database"
+    )
     chunker: Spec | None = Field(None, description="how texts are split; by their kind where left out")
     home: Path = Field(default_factory=lambda: user_data_path("readthrough"), description="folder of the library")
     device: str = Field("auto", description="device of a local model: auto, cpu, cuda, cuda:1, mps")
@@ -69,7 +72,7 @@ class Settings(BaseModel):
 
     def to_keep(self) -> dict[str, Any]:
         """What must be set again to open the same texts and model later, as plain values; never a key or password."""
-        left_out = {"workflow", "home", "store", "size_limit_bytes", "readings_bytes"}
+        left_out = {"workflow", "home", "store", "database", "size_limit_bytes", "readings_bytes"}
         kept = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         return {name: _without_secrets(value) for name, value in kept.items()}
 
@@ -78,10 +81,26 @@ class Settings(BaseModel):
     def _expand(cls, home: Path) -> Path:
         return home.expanduser()
 
+    @field_validator("database", mode="after")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is not None and holds_password(url):  # no ValueError: that one's message would show it
+            hint = "leave it out and set PGPASSWORD, or use ~/.pgpass"
+            raise ConfigError("the address of the database holds a password", hint=hint)
+        if url is not None and not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("the address of a database begins with postgresql://")
+        return url
+
     @field_validator("size_limit_bytes", "readings_bytes", mode="before")
     @classmethod
     def _size(cls, value: object) -> object:
         return parse_size_bytes(value) if isinstance(value, str) else value
+
+
+def holds_password(url: str) -> bool:
+    """Whether the address of a server holds a password: settings are shown and kept, it has no place in them."""
+    login, at, _ = url.partition("://")[2].partition("@")
+    return bool(at and ":" in login) or "password=" in url.partition("?")[2]
 
 
 def _without_secrets(value: Any) -> Any:
@@ -100,6 +119,7 @@ class Overrides(TypedDict, total=False):
     index: str | None
     embedder: Any
     store: Any
+    database: str | None
     chunker: Any
     home: str | Path | None
     device: str | None

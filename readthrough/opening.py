@@ -150,10 +150,15 @@ def open_library(settings: Settings, on_event: Callable[[Event], None] | None = 
 def open_checkpoints(
     settings: Settings, given: BaseCheckpointSaver[Any] | None = None
 ) -> AbstractContextManager[BaseCheckpointSaver[Any]]:
-    """The checkpoints of runs: the saver that was handed over, or the file in the settings' home folder."""
+    """The checkpoints of runs: the saver that was handed over, or those of the settings."""
     from readthrough.agents.runs.checkpoints import open_saver
 
-    return nullcontext(given) if given is not None else open_saver(settings.home / CHECKPOINTS)
+    return nullcontext(given) if given is not None else open_saver(checkpoints_of(settings))
+
+
+def checkpoints_of(settings: Settings) -> Path | str:
+    """Where checkpoints are kept: a file in the settings' home folder, or the address of their database."""
+    return settings.database or settings.home / CHECKPOINTS
 
 
 def open_runs(settings: Settings) -> RunLog:

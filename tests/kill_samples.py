@@ -41,11 +41,12 @@ GRAPHS = [str(path) for path in sorted((Path(__file__).parents[1] / "examples" /
 
 @dataclass(frozen=True)
 class Case:
-    """A workflow, by its name or its file, over a book, in a home folder."""
+    """A workflow, by its name or its file, over a book, in a home folder; the checkpoints there, or in a database."""
 
     workflow: str
     home: Path
     book: Path
+    database: str | None = None
 
     def flow(self) -> Workflow:
         """The workflow with its default options, but for an index that needs no vectors, and a model that is given."""
@@ -139,7 +140,7 @@ def latest_run(case: Case) -> str | None:
 def _work(case: Case, resumed: str | None, kill_at: int | None) -> None:
     moments = _Moments(case.home / "moments", kill_at)
     runs = RunLog(case.home / "runs.sqlite")
-    with open_saver(case.home / "checkpoints.sqlite") as saver:
+    with open_saver(case.database or case.home / "checkpoints.sqlite") as saver:
         _watch(runs, "log", moments, b"l")
         _watch(saver, "put", moments, b"p")
         _watch(saver, "put_writes", moments, b"w")

@@ -35,6 +35,7 @@ from readthrough.opening import Models, Texts
 from readthrough.types import Answer, Usage
 
 if TYPE_CHECKING:
+    from readthrough.batch.leases import Leases
     from readthrough.memory.library import Library
     from readthrough.memory.runs import RunLog
     from readthrough.memory.shelf import Shelf
@@ -151,15 +152,30 @@ class Worker:
     """Answers documents one after the other, under a name that its leases bear."""
 
     def __init__(
-        self, name: str, job: Job, table: Table, tools: Tools, stop: Stop, on_result: Callable[[Work, Result], None]
+        self,
+        leases: Leases,
+        job: Job,
+        table: Table,
+        tools: Tools,
+        stop: Stop,
+        on_result: Callable[[Work, Result], None],
     ) -> None:
-        self._name = name
+        self._leases = leases
+        self._name = leases.name
         self._job = job
         self._table = table
         self._tools = tools
         self._stop = stop
         self._on_result = on_result
         self._recipes = Recipes(job, tools.settings)
+
+    def take(self) -> bool:
+        """Claim a document and answer it; False where there is none to be had."""
+        claim = self._table.claim(self._job.name, self._name, self._leases.lease_seconds)
+        if claim is None:
+            return False
+        self.answer(claim)
+        return True
 
     def answer(self, claim: Claim) -> None:
         """Answer what is open of a document, and give it back.
@@ -242,7 +258,7 @@ class Worker:
 
     def _asked(self, path: str, work: Work, recipe: str, book: LentBook) -> Result:
         """The answer to one work, after as many tries as it takes and may take."""
-        begun = self._begun(path, work, recipe)
+        begun = self._begun(path, work, recipe, book)
         for attempt in count(1):
             try:
                 answer = self._run(begun, work, book)
@@ -261,11 +277,15 @@ class Worker:
         told = replace(begun, run=answer.run, answer=self._told_answer(path, answer), finished=time.time())
         return replace(told, state="stopped" if answer.resumable else "done")
 
-    def _begun(self, path: str, work: Work, recipe: str) -> Result:
-        """The open result of a work, with the run that a worker before left, unless that one is still at it."""
+    def _begun(self, path: str, work: Work, recipe: str, book: LentBook) -> Result:
+        """The open result of a work, with the run that a worker before left, unless that one is still at it.
+
+        A run of another machine begins anew: what it has read is in that one's library.
+        """
         before = self._results(path).get(work.id)
-        mine = before is not None and before.recipe == recipe and not self._tools.runs.is_held(before.run)
-        result = Result(path, work.id, recipe, "open", before.run if before is not None and mine else new_run())
+        mine = before is not None and before.recipe == recipe and book.has(before.run)
+        free = before is not None and mine and not self._tools.runs.is_held(before.run)
+        result = Result(path, work.id, recipe, "open", before.run if before is not None and free else new_run())
         self._keep(result)  # before its first call: whoever comes after a kill finds the run
         return result
 

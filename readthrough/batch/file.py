@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from readthrough.agents.spec.reading import mapping, unknown
-from readthrough.batch.job import Job, Work
+from readthrough.batch.job import Engine, Job, Work
 from readthrough.batch.works import asks, extraction, summary
 from readthrough.config import Overrides
 from readthrough.errors import ConfigError, ReadthroughError
@@ -19,7 +19,7 @@ from readthrough.spec import names_file
 from readthrough.types import Limits
 from readthrough.yaml_strict import YamlFile, read
 
-_SETTINGS = ("workflow", "model", "index", "embedder", "chunker", "encoding", "ocr", "device", "dtype")
+_SETTINGS = ("workflow", "model", "index", "embedder", "chunker", "encoding", "ocr", "device", "dtype", "database")
 
 
 class _Model(BaseModel):
@@ -58,6 +58,8 @@ class _File(_Model):
     limits: _Limits = _Limits()
     tries: int = Field(default=3, gt=0)
     workers: int = Field(default=0, ge=0)
+    engine: Engine = "threads"
+    gpus_a_worker: float | None = Field(default=None, ge=0)
     workflow: str | dict[str, Any] | None = None
     model: str | dict[str, Any] | None = None
     index: str | None = None
@@ -67,6 +69,7 @@ class _File(_Model):
     ocr: str | None = None
     device: str | None = None
     dtype: str | None = None
+    database: str | None = None
 
     @field_validator("summarize", mode="before")
     @classmethod
@@ -114,6 +117,8 @@ def read_job(path: Path) -> Read:
         limits=Limits(**said.limits.all.model_dump()),
         tries=said.tries,
         workers=said.workers,
+        engine=said.engine,
+        gpus_a_worker=said.gpus_a_worker,
     )
     given: dict[str, Any] = {name: getattr(said, name) for name in _SETTINGS if getattr(said, name) is not None}
     if isinstance(said.workflow, str) and names_file(str(path.parent / said.workflow)):

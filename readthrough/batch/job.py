@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from readthrough.spec import names_file
 from readthrough.types import Limits
 
 Kind = Literal["ask", "extract", "summarize"]
+Engine = Literal["threads", "ray"]
 
 WHOLE = "."
 """The path of the folder as a whole, for what is asked of all its documents together."""
@@ -69,6 +70,8 @@ class Job:
         limits: the most that all may take together, in this run.
         tries: after so many tries that got no further, a document is set aside.
         workers: how many documents are at work at a time; 0 for what fits the model.
+        engine: what the workers are: threads of this process, or actors of Ray with a model each.
+        gpus_a_worker: the share of a GPU that each actor takes; None for a whole one where a local model finds one.
     """
 
     folder: Path
@@ -82,6 +85,8 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     tries: int = 3
     workers: int = 0
+    engine: Engine = "threads"
+    gpus_a_worker: float | None = None
 
     def __post_init__(self) -> None:
         if not self.works:
@@ -90,11 +95,17 @@ class Job:
             raise UsageError("the batch asks the same twice")
         if self.tries < 1 or self.workers < 0:
             raise UsageError(f"tries = {self.tries}, workers = {self.workers}: both must be positive")
+        if self.gpus_a_worker is not None and (self.engine != "ray" or self.gpus_a_worker < 0):
+            raise UsageError(f"gpus a worker = {self.gpus_a_worker}: a positive number, for --engine ray")
 
     @property
     def name(self) -> str:
         """Under which the table knows the job: the file of its results."""
         return name_of(self.out)
+
+    def absolute(self) -> Job:
+        """The same job for a process that is at work in another folder."""
+        return replace(self, folder=self.folder.absolute(), out=self.out.absolute())
 
     def options_of(self, work: Work) -> Mapping[str, Any]:
         """The job's options of the workflow, where a work has none of its own."""

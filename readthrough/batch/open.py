@@ -9,20 +9,26 @@ from contextlib import contextmanager
 from readthrough.batch.answering import Tools
 from readthrough.batch.table import TABLES, Table
 from readthrough.config import Settings
+from readthrough.memory.postgres_file import PostgresFile
 from readthrough.memory.sqlite_file import SqliteFile
 from readthrough.opening import Models, open_library, open_runs
 from readthrough.types import Event
 
 FILE = "batch.sqlite"
+WHAT = "table of batches"
 
 
 def open_table(settings: Settings) -> Table:
-    """The table of the settings' home folder.
+    """The table of the settings' home folder, or of their database.
 
     Raises:
         LibraryError: it cannot be used.
+        MissingExtraError: what a database takes is not installed.
     """
-    return Table(SqliteFile(settings.home / FILE, (_create,), "table of batches"))
+    if settings.database is not None:
+        database = PostgresFile(settings.database, (TABLES,), WHAT)
+        return Table(database, database.now)
+    return Table(SqliteFile(settings.home / FILE, (_create,), WHAT))
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -79,11 +81,13 @@ def rows(job: Job, table: Table) -> Iterator[dict[str, Any]]:
 def write(job: Job, table: Table) -> None:
     """Write the results of a job, in place of what the file held; a reader sees the old file or the new one.
 
+    One process writes at a time, so that the last has all that the others kept, on whatever machine they are.
+
     Raises:
         LibraryError: the file cannot be written.
     """
     beside = unfinished(job.out)
-    with guard(job.out, "file of results"):
+    with guard(job.out, "file of results"), _alone(beside):
         try:
             if job.out.suffix == ".parquet":
                 _write_parquet(beside, job, table)
@@ -92,9 +96,31 @@ def write(job: Job, table: Table) -> None:
                     (_write_csv if job.out.suffix == ".csv" else _write_lines)(file, job, table)
                     file.flush()
                     os.fsync(file.fileno())
-            beside.replace(job.out)
-        finally:
+        except BaseException:
             beside.unlink(missing_ok=True)
+            raise
+        beside.replace(job.out)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the file `path`, made where there is none, until it is given another name or deleted."""
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(path, descriptor):  # or another process has finished it meanwhile
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def append(out: Path, line: dict[str, Any]) -> None:

@@ -16,13 +16,11 @@ from readthrough.batch.leases import Leases
 from readthrough.batch.open import open_table, opened
 from readthrough.batch.table import Changes, Result, Table
 from readthrough.config import Settings
-from readthrough.memory.database import exclusive, guard
 from readthrough.models.open import backend_of
 from readthrough.types import Event, Usage
 
 ENDPOINT_WORKERS = 4
 _POLL_SECONDS = 0.5
-_WRITING = "batch-writing.lock"
 
 
 @dataclass
@@ -85,7 +83,7 @@ def run(job: Job, settings: Settings, listener: Listener | None = None, stop: St
     table = open_table(settings)
     try:
         with Leases(table, settings.home) as leases:
-            return _Run(job, settings, table, leases, listener or Listener(), Stop() if stop is None else stop).all()
+            return Run(job, settings, table, leases, listener or Listener(), Stop() if stop is None else stop).all()
     finally:
         table.close()
 
@@ -127,96 +125,103 @@ class _Counted:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class _Run:
-    """One run of a batch in this process."""
+class Run:
+    """One run of a batch: what those who start its workers need of it."""
 
     def __init__(
         self, job: Job, settings: Settings, table: Table, leases: Leases, listener: Listener, stop: Stop
     ) -> None:
-        self._job = job
-        self._settings = settings
-        self._table = table
+        self.job = job
+        self.settings = settings
+        self.table = table
         self._leases = leases
         self._listener = listener
-        self._stop = stop
+        self.stop = stop
         self._counted = _Counted()
         self._started = time.monotonic()
 
     def all(self) -> Outcome:
         """Do all that is open, and write the results."""
-        changes = enter(self._job, self._table, self._settings)
-        self._leases.free_the_dead(self._job.name)
-        self._write()
+        changes = enter(self.job, self.table, self.settings)
+        self.free_the_dead()
+        output.write(self.job, self.table)
         try:
-            if self._left() and not self._stop:
+            if self.left() and not self.stop:
                 self._work()
         finally:
-            self._write()
-        if self._stop.error is not None:
-            raise self._stop.error
+            output.write(self.job, self.table)
+        if self.stop.error is not None:
+            raise self.stop.error
         return Outcome(
-            self._table.counts(self._job.name, whole=False),
-            self._left(),
+            self.table.counts(self.job.name, whole=False),
+            self.left(),
             changes,
             self._counted.asked,
-            sum(1 for failure in self._table.failures(self._job.name) if failure.work),
+            sum(1 for failure in self.table.failures(self.job.name) if failure.work),
             self._counted.usage,
             time.monotonic() - self._started,
-            bool(self._stop),
+            bool(self.stop),
         )
 
-    def _write(self) -> None:
-        """Write the results; one process at a time, so that the last to write has all that the others kept."""
-        with guard(self._settings.home, "home folder"), exclusive(self._settings.home / _WRITING):
-            output.write(self._job, self._table)
-
     def _work(self) -> None:
-        workers = workers_of(self._job, self._settings)
-        with opened(self._settings, self._listener.on_event) as tools:
-            self._tell()
+        if self.job.engine == "ray":
+            from readthrough.batch import ray
+
+            self.tell()
+            ray.work(self)
+        else:
+            self._work_in_threads()
+
+    def _work_in_threads(self) -> None:
+        workers = workers_of(self.job, self.settings)
+        with opened(self.settings, self._listener.on_event) as tools:
+            self.tell()
             with ThreadPoolExecutor(workers, thread_name_prefix="readthrough-batch") as pool:
                 at_work = {pool.submit(self._work_alone, tools) for _ in range(workers)}
                 try:
-                    while at_work and not self._stop:  # in the main thread, where Ctrl-C is heard
+                    while at_work and not self.stop:  # in the main thread, where Ctrl-C is heard
                         at_work = wait(at_work, _POLL_SECONDS).not_done
-                        self._leases.free_the_dead(self._job.name)
+                        self.free_the_dead()
                 except BaseException as error:
-                    self._stop.set(error)  # or the pool would wait until all is done
+                    self.stop.set(error)  # or the pool would wait until all is done
                     raise
 
     def _work_alone(self, tools: Tools) -> None:
         """Take documents until none is left; one that another process holds may still come free."""
-        name = self._job.name
         try:
-            worker = Worker(self._leases.name, self._job, self._table, tools, self._stop, self._heard)
-            while not self._stop:
-                claim = self._table.claim(name, self._leases.name, self._leases.lease_seconds)
-                if claim is not None:
-                    worker.answer(claim)
-                    self._tell()
-                elif not self._left() or self._stop.wait(_POLL_SECONDS):
+            worker = Worker(self._leases, self.job, self.table, tools, self.stop, self.heard)
+            while not self.stop:
+                if worker.take():
+                    self.tell()
+                elif not self.left() or self.stop.wait(_POLL_SECONDS):
                     return
         except BaseException as error:  # noqa: BLE001  told by the thread that waits for this one
-            self._stop.set(error)
+            self.stop.set(error)
 
-    def _left(self) -> int:
-        counts = self._table.counts(self._job.name)
+    def free_the_dead(self) -> None:
+        """Let others have what dead processes of this machine held."""
+        self._leases.free_the_dead(self.job.name)
+
+    def left(self) -> int:
+        """How many documents are not done yet."""
+        counts = self.table.counts(self.job.name)
         return counts.get("waiting", 0) + counts.get("running", 0)
 
-    def _heard(self, work: Work, result: Result) -> None:
+    def heard(self, work: Work, result: Result) -> None:
         """Count a new result, and hand it on."""
         usage = (result.answer or {}).get("usage")
         with self._counted.lock:
             self._counted.asked += 1
             self._counted.usage += Usage(**usage) if usage else Usage()
-        output.append(self._job.out, output.row(result.path, work, result))
+        output.append(self.job.out, output.row(result.path, work, result))
         if self._listener.on_result is not None:
             self._listener.on_result(work, result)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Tell the listener how far it is."""
         if self._listener.on_event is None:
             return
-        counts = self._table.counts(self._job.name)
+        counts = self.table.counts(self.job.name)
         total = sum(counts.values())
         done = total - counts.get("waiting", 0) - counts.get("running", 0)
         lost = counts.get("failed", 0) + counts.get("aside", 0)

@@ -136,14 +136,16 @@ class Changes:
 class Table:
     """The table of all batches; safe to share by threads, processes and, on a server, machines."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, now: Callable[[], float] = time.time) -> None:
+        """`now` is the clock that the leases run by, in seconds since 1970: one for all who share the file."""
         self._file = file
+        self._now = now
 
     def register(self, job: str, described: dict[str, Any]) -> None:
         """Note a job, or what it is now."""
         update = "ON CONFLICT (name) DO UPDATE SET job = excluded.job, changed = excluded.changed"
         with self._file.write() as db:
-            db.execute(f"INSERT INTO jobs VALUES (?, ?, ?) {update}", (job, _json(described), time.time()))
+            db.execute(f"INSERT INTO jobs VALUES (?, ?, ?) {update}", (job, _json(described), self._now()))
 
     def find(self, name: str | None) -> tuple[str, dict[str, Any]]:
         """The job of this name, or the one that was begun last; and what it is.
@@ -209,7 +211,7 @@ class Table:
         work beside it. Of documents with the same content one is at work at a time, so that the others can have its
         answers. The folder as a whole waits for all of them.
         """
-        now = time.time()
+        now = self._now()
         held = "state = 'running', attempts = attempts + 1, tries = tries + 1, worker = ?, lease_until = ?"
         with self._file.write() as db:
             row = self._left_behind(db, job, worker, now) or self._fresh(db, job, now) or self._whole(db, job, now)
@@ -241,7 +243,7 @@ class Table:
     def renew(self, worker: str, lease_seconds: float = LEASE_SECONDS) -> None:
         """Hold on to all that `worker` has."""
         with self._file.write() as db:
-            db.execute("UPDATE documents SET lease_until = ? WHERE worker = ?", (time.time() + lease_seconds, worker))
+            db.execute("UPDATE documents SET lease_until = ? WHERE worker = ?", (self._now() + lease_seconds, worker))
 
     def holders(self, job: str) -> list[str]:
         """The workers that hold documents."""

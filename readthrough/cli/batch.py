@@ -33,12 +33,23 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 
+DATABASE = typer.Option(
+    metavar="ADDRESS", help="Where the table is kept, if not at home: postgresql://USER@HOST/DATABASE."
+)
+
 
 class Over(StrEnum):
     """What a question is about."""
 
     document = "document"
     folder = "folder"
+
+
+class Engine(StrEnum):
+    """What the workers are."""
+
+    threads = "threads"
+    ray = "ray"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +84,11 @@ class RunFlags(Asking, Limited):
     document_calls: Annotated[int | None, typer.Option(help="The most calls for one document.")] = None
     tries: Annotated[int, typer.Option(min=1, help="Set a document aside after so many tries.")] = 3
     workers: Annotated[int, typer.Option(min=0, help="Documents at work at a time; 0: as fits the model.")] = 0
+    engine: Annotated[Engine, typer.Option(help="Threads of this process, or actors of Ray.")] = Engine.threads
+    gpus_a_worker: Annotated[
+        float | None, typer.Option(min=0, help="Share of a GPU for each actor of Ray, such as 0.5.")
+    ] = None
+    database: Annotated[str | None, DATABASE] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and answer nothing.")] = False
 
 
@@ -83,6 +99,8 @@ _IN_FILE = frozenset((*inspect.get_annotations(RunFlags), *inspect.get_annotatio
 @dataclass(frozen=True, kw_only=True)
 class TableFlags(Common):
     """Flags of `batch status` and `batch retry`."""
+
+    database: Annotated[str | None, DATABASE] = None
 
     out: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="The results of the batch; of the latest where left out.")
@@ -192,6 +210,8 @@ def _job(flags: RunFlags) -> Job:
         limits=Limits(flags.max_seconds, flags.max_tokens, flags.max_calls, cost=flags.max_cost),
         tries=flags.tries,
         workers=flags.workers,
+        engine=flags.engine.value,
+        gpus_a_worker=flags.gpus_a_worker,
     )
 
 
@@ -242,7 +262,7 @@ def _table(flags: TableFlags) -> Table:
     from readthrough.batch.open import open_table
     from readthrough.config import load_settings
 
-    return open_table(load_settings({"home": flags.home}).settings)
+    return open_table(load_settings({"home": flags.home, "database": flags.database}).settings)
 
 
 def _estimate(job: Job, settings: Any, screen: Screen) -> int:

@@ -198,7 +198,7 @@ def resume(flags: ResumeFlags) -> int:
 def prune(flags: PruneFlags) -> None:
     """Delete old runs, their notes and their checkpoints; one that is at work stays."""
     from readthrough.agents.runs.checkpoints import prune as prune_runs
-    from readthrough.opening import CHECKPOINTS, forget
+    from readthrough.opening import checkpoints_of, forget
 
     if flags.older_than is None and flags.keep is None:
         raise UsageError("nothing to prune by", hint="--older-than DAYS, --keep N, or both")
@@ -211,7 +211,7 @@ def prune(flags: PruneFlags) -> None:
             if (flags.keep is not None and place >= flags.keep)
             or (flags.older_than is not None and run.started < before)
         ]
-        gone = prune_runs(runs, settings.home / CHECKPOINTS, doomed)
+        gone = prune_runs(runs, checkpoints_of(settings), doomed)
         forget(settings, runs=runs.runs())
     if flags.json:
         screen.json({"schema": SCHEMA_VERSION, "deleted": gone, "kept": sorted(set(doomed) - set(gone))})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from readthrough.config import Overrides
     from readthrough.working import OnApproval
 
-SETTINGS = ("model", "workflow", "index", "embedder", "home", "device", "dtype", "encoding", "ocr")
+SETTINGS = ("model", "workflow", "index", "embedder", "home", "device", "dtype", "encoding", "ocr", "database")
 
 
 def overrides(flags: Common) -> Overrides:

@@ -29,6 +29,7 @@ from readthrough.spec import build
 from tests.library_samples import HashingEmbedder, chunker, write_stories
 from tests.postgres import running_postgres
 
+pytestmark = pytest.mark.services
 STORES = list(catalogue.PARTS["stores"])
 DIMENSIONS = 24
 COUNT = 1500

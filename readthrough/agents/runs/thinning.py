@@ -16,6 +16,12 @@ _FORGET = """DELETE FROM {table} WHERE thread_id = :thread AND checkpoint_ns = :
     ORDER BY checkpoint_id DESC LIMIT 1 OFFSET :kept)"""
 
 
+def is_time(metadata: CheckpointMetadata) -> bool:
+    """Whether old checkpoints are to be deleted after this one."""
+    step = metadata.get("step", 0)
+    return step > KEPT_STEPS and step % KEPT_STEPS == 0
+
+
 class ThinningSaver(SqliteSaver):
     """Keeps the last `KEPT_STEPS` checkpoints of each graph of a run, and up to as many before them."""
 
@@ -28,8 +34,7 @@ class ThinningSaver(SqliteSaver):
     ) -> RunnableConfig:
         """Save a checkpoint; every hundredth time, delete those that nobody will go back to."""
         saved = super().put(config, checkpoint, metadata, new_versions)
-        step = metadata.get("step", 0)
-        if step > KEPT_STEPS and step % KEPT_STEPS == 0:
+        if is_time(metadata):
             where: dict[str, Any] = saved["configurable"]
             names = {"thread": where["thread_id"], "graph": where["checkpoint_ns"], "kept": KEPT_STEPS - 1}
             with self.cursor() as cursor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from readthrough.config import holds_password
 from readthrough.errors import ConfigError
 
 
@@ -11,6 +12,5 @@ def refuse_password(url: str, instead: str) -> None:
     Raises:
         ConfigError: the address holds one.
     """
-    login, at, _ = url.partition("://")[2].partition("@")
-    if at and ":" in login:
+    if holds_password(url):
         raise ConfigError("the store's address holds a password", hint=f"leave it out and {instead}")
