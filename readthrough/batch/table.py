@@ -332,14 +332,16 @@ class Table:
     def retry(self, job: str, kinds: Sequence[str] = ()) -> int:
         """Let documents wait again that failed, or of which an answer did or was stopped; returns how many.
 
-        An answer that failed goes on with its run. `kinds`: of what failed, only where the error is of such a type.
+        An answer that failed goes on with its run; documents that are being answered are left alone. `kinds`: of what
+        failed, only where the error is of such a type.
         """
         which = f" AND error_type IN ({', '.join('?' * len(kinds))})" if kinds else ""
         open_again = "UPDATE results SET state = 'open', error = NULL, error_type = NULL"
         wait_again = "UPDATE documents SET state = 'waiting', attempts = 0, tries = 0, error = NULL, error_type = NULL"
         unfinished = "SELECT path FROM results WHERE job = ? AND current = 1 AND state IN ('open', 'stopped')"
         with self._file.write() as db:
-            db.execute(f"{open_again} WHERE job = ? AND state = 'failed'{which}", (job, *kinds))
+            at_work = "path NOT IN (SELECT path FROM documents WHERE job = ? AND state = 'running')"
+            db.execute(f"{open_again} WHERE job = ? AND {at_work} AND state = 'failed'{which}", (job, job, *kinds))
             done = db.execute(f"{wait_again} WHERE job = ? AND state = 'done' AND path IN ({unfinished})", (job, job))
             lost = f"WHERE job = ? AND state IN ('failed', 'aside'){which}"
             return int(done.rowcount + db.execute(f"{wait_again} {lost}", (job, *kinds)).rowcount)

@@ -89,6 +89,10 @@ def test_a_folder_of_mixed_kinds(run: Run, folder: Path, tmp_path: Path) -> None
     assert run("batch", "retry", out).stdout.startswith("3 documents wait to be tried again")
     assert json.loads(run("batch", "status", "--json").stdout)["documents"]["waiting"] == 3
     assert run(*arguments).returncode == 3
+    home = tmp_path / "home"
+    assert os.stat(home).st_mode & 0o777 == 0o700
+    for path in home.glob("*.sqlite*"):
+        assert path.stat().st_mode & 0o777 == 0o600, path
 
 
 def test_the_folder_as_a_whole_from_yaml(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -142,12 +146,3 @@ def test_the_small_model_answers(run: Run, tmp_path: Path) -> None:
     assert "Ben" in told["harbour.txt", questions[3]]["answer"]
     assert {item["document"] for item in told["cliff.txt", questions[1]]["evidence"]} == {"cliff.txt"}
     assert json.loads(run("batch", "run", folder, *questions, "--out", out, "--json", extra=real).stdout)["calls"] == 0
-
-
-def test_modes_of_files(run: Run, tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "docs", lights(1))
-    assert run("batch", "run", folder, "-q", WHO, "--out", tmp_path / "o.jsonl").returncode == 0
-    home = tmp_path / "home"
-    assert os.stat(home).st_mode & 0o777 == 0o700
-    for path in home.glob("*.sqlite*"):
-        assert path.stat().st_mode & 0o777 == 0o600, path

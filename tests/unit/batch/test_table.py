@@ -251,6 +251,18 @@ def test_retry(table: Table) -> None:
     assert table.retry(JOB) == 0, "what is gone waits for nothing"
 
 
+def test_retry_leaves_alone_what_is_at_work(table: Table) -> None:
+    """Another process begins while this one is at the next question of the document."""
+    enter(table, "a")
+    must_claim(table, "me")
+    failed = Result("a", "w", "recipe of content of a", "failed", "its run", error=DOWN)
+    table.keep(JOB, "me", failed)
+    assert table.retry(JOB) == 0
+    assert table.results(JOB, "a")["w"] == failed
+    table.leave(JOB, "me", "a", "done")
+    assert table.retry(JOB) == 1
+
+
 # Jobs
 
 
