@@ -16,8 +16,9 @@ _PAUSE_SECONDS = 10.0
 class Breaker:
     """Open after `FAILURES` failures in a row; then one new call in `_PAUSE_SECONDS` goes through, until one succeeds.
 
-    Failures together, of requests that were all under way when the first of them failed, count as one. Calls that are
-    under way when the circuit opens keep their own retries, each of which may close it.
+    Calls that come while that one is under way wait for what becomes of it. Failures together, of requests that were
+    all under way when the first of them failed, count as one. Calls that are under way when the circuit opens keep
+    their own retries, each of which may close it.
     """
 
     def __init__(self) -> None:
@@ -25,37 +26,49 @@ class Breaker:
         self._failures = 0
         self._failed_at = 0.0
         self._probe_at = 0.0
+        self._probing = False
         self._reason = ""
 
-    def admit(self) -> None:
-        """A new call is about to be sent.
+    def admit(self) -> bool:
+        """Whether a new call may be sent now; if not, one that is under way will soon tell whether the server is back.
 
         Raises:
             CircuitOpenError: the circuit is open, and it is not yet time to try again.
         """
         with self._lock:
-            if self._failures < FAILURES:
-                return
             left = self._probe_at - time.monotonic()
-            if left > 0:
-                raise CircuitOpenError(
-                    f"{self._failures} requests in a row failed, so this one was not sent; one is tried again in "
-                    f"{left:.1f} s. The last: {self._reason}",
-                    hint="is the server running?",
-                    again_seconds=left,
-                )
-            self._probe_at = time.monotonic() + _PAUSE_SECONDS
+            if self._failures < FAILURES:
+                return True
+            if left <= 0:
+                self._probe_at = time.monotonic() + _PAUSE_SECONDS
+                self._probing = True
+                return True
+            if self._probing:
+                return False
+            raise CircuitOpenError(
+                f"{self._failures} requests in a row failed, so this one was not sent; one is tried again in "
+                f"{left:.1f} s. The last: {self._reason}",
+                hint="is the server running?",
+                again_seconds=left,
+            )
 
     def failed(self, sent_at: float, reason: str) -> None:
         """A request sent at `sent_at` (`time.monotonic()`) did not reach the server, or the server broke."""
         with self._lock:
+            self._probing = False
             if sent_at >= self._failed_at:
                 self._failures += 1
                 self._failed_at = time.monotonic()
                 self._probe_at = self._failed_at + _PAUSE_SECONDS
                 self._reason = reason
 
+    def abandoned(self) -> None:
+        """A call was cancelled before anybody could tell; where it was to try the server, nobody waits for it."""
+        with self._lock:
+            self._probing = False
+
     def answered(self) -> None:
         """The server is there, whatever it said."""
         with self._lock:
             self._failures = 0
+            self._probing = False

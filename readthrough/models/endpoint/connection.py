@@ -29,6 +29,7 @@ RETRIES = 5
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 20.0
 _CONNECT_SECONDS = 10.0
+_PROBE_POLL_SECONDS = 0.05
 _ALONE_CONCURRENCY = 64
 
 T = TypeVar("T")
@@ -98,8 +99,9 @@ class Connection:
         while True:
             self._check_time(self.traffic.limiter.pause_seconds, ends, f"{self.address.shown} wants to be left alone")
             async with self.traffic.limiter.slot(first=attempt > 0):
-                if attempt == 0:
-                    self.traffic.breaker.admit()
+                while attempt == 0 and not self.traffic.breaker.admit():
+                    self._check_time(_PROBE_POLL_SECONDS, ends, f"{self.address.shown} may be down")
+                    await asyncio.sleep(_PROBE_POLL_SECONDS)
                 answer = await self._attempt(request, work_tokens)
             if not isinstance(answer, Fault):
                 return answer
@@ -120,6 +122,9 @@ class Connection:
         client, sent_at = self.client(), time.monotonic()
         try:
             answer = await request(client)
+        except asyncio.CancelledError:
+            self.traffic.breaker.abandoned()
+            raise
         except OpenAIError as error:
             fault = from_sdk(error, self.address)
             asked = None if fault.retry_after is None else retry_after_seconds(fault.retry_after)
