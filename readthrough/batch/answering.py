@@ -52,10 +52,7 @@ class LentBook(Book):
 
     def has(self, run: str) -> bool:
         """Whether the run was begun."""
-        try:
-            return bool(self.runs.find(run))
-        except UsageError:
-            return False
+        return self.runs.has(run)
 
     def close(self) -> None:
         """Nothing of it is this book's own."""

@@ -183,11 +183,13 @@ class _Run:
                 for _ in range(workers):
                     pool.submit(self._work_alone, tools)
                 self._watch()
+            self._tell()
 
     def _watch(self) -> None:
         """Wait in the main thread, where Ctrl-C is heard, until all is done or told to end."""
         while self._left() and not self._stop.wait(_POLL_SECONDS):
             self._leases.free_the_dead(self._job.name)
+            self._tell()
 
     def _work_alone(self, tools: Tools) -> None:
         """Take documents until none is left; one that another process holds may still come free."""
@@ -198,7 +200,6 @@ class _Run:
                 claim = self._table.claim(name, self._leases.name, self._leases.lease_seconds)
                 if claim is not None:
                     worker.answer(claim)
-                    self._tell()
                 elif not self._left() or self._stop.wait(_POLL_SECONDS):
                     return
         except BaseException as error:  # noqa: BLE001  told by the thread that waits for this one

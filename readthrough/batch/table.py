@@ -166,20 +166,26 @@ class Table:
     def claim(self, job: str, worker: str, lease_seconds: float = LEASE_SECONDS) -> Claim | None:
         """Lease the next document to `worker`; None where none is free. The folder as a whole waits for all of them."""
         now = time.time()
-        free = "(state = 'waiting' OR (state = 'running' AND lease_until < ?))"
+        ended, waiting = "state = 'running' AND lease_until < ?", "state = 'waiting'"
         others = f"path != '{WHOLE}' AND state IN ('waiting', 'running')"
         held = "state = 'running', attempts = attempts + 1, tries = tries + 1, worker = ?, lease_until = ?"
         with self._file.write() as db:
-            row = db.execute(
-                "SELECT path, content, attempts + 1, tries + 1, steps FROM documents "
-                f"WHERE job = ? AND {free} ORDER BY path = '{WHOLE}', place, path LIMIT 1",
-                (job, now),
-            ).fetchone()
+            row = (
+                self._first(db, f"path != '{WHOLE}' AND {ended}", job, now)
+                or self._first(db, f"path != '{WHOLE}' AND {waiting}", job)
+                or self._first(db, f"path = '{WHOLE}' AND ({waiting} OR ({ended}))", job, now)
+            )
             if row is None or (row[0] == WHOLE and self._any(db, job, others)):
                 return None
             values = (worker, now + lease_seconds, job, row[0])
             db.execute(f"UPDATE documents SET {held} WHERE job = ? AND path = ?", values)
         return Claim(*row)
+
+    def _first(self, db: Any, where: str, *values: Any) -> Any:
+        """The first document to claim; the index of places leads to it, however many there are."""
+        columns = "path, content, attempts + 1, tries + 1, steps"
+        query = f"SELECT {columns} FROM documents WHERE job = ? AND {where} ORDER BY place, path LIMIT 1"
+        return db.execute(query, values).fetchone()
 
     def _any(self, db: Any, job: str, where: str) -> bool:
         query = f"SELECT 1 FROM documents WHERE job = ? AND {where} LIMIT 1"

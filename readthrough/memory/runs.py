@@ -183,6 +183,10 @@ class RunLog:
         order = "ORDER BY started DESC, id DESC LIMIT ?"
         return [_run(row) for row in self._file.read(f"{_RUN} {where} {order}", *holds, -1 if most is None else most)]
 
+    def has(self, run: str) -> bool:
+        """Whether there is a run with just this id."""
+        return bool(self._file.read("SELECT 1 FROM runs WHERE id = ?", run))
+
     def find(self, name: str) -> Run:
         """The run with the id `name`, or whose id begins or ends so; `last` is the newest.
 
@@ -192,9 +196,11 @@ class RunLog:
         if name == "last":
             found = self.runs(most=1)
         else:
+            found = [_run(row) for row in self._file.read(f"{_RUN} WHERE id = ?", name)]
+        if not found and name not in ("", "last"):
             plain = _plain(name)
             where = r"WHERE id LIKE ? ESCAPE '\' OR id LIKE ? ESCAPE '\'"
-            found = [_run(row) for row in self._file.read(f"{_RUN} {where}", plain + "%", "%" + plain)] if name else []
+            found = [_run(row) for row in self._file.read(f"{_RUN} {where}", plain + "%", "%" + plain)]
         if len(found) != 1:
             what = f"no run is named {name!r}" if not found else f"{len(found)} runs are named {name!r}"
             raise UsageError(what, hint="`readthrough runs list` shows them")

@@ -92,6 +92,29 @@ def remove(
         connection.executemany(f"DELETE FROM {SNOWBALL} WHERE rowid = ?", ((chunk_id,) for chunk_id in chunk_ids))
 
 
+def count(
+    connection: sqlite3.Connection, analyzer: Analyzer, chunk_ids: Sequence[int]
+) -> dict[str, dict[str, list[tuple[int, int]]]]:
+    """What the index holds of some chunks, counted anew from their texts: (chunk id, uses) by analysis and term."""
+    wanted = json.dumps(list(chunk_ids))
+    select = """SELECT DISTINCT document FROM chunks JOIN splits ON splits.key = split
+        WHERE chunks.id IN (SELECT value FROM json_each(?))"""
+    rows = [row for (row,) in connection.execute(select, (wanted,))]
+    among, found = frozenset(chunk_ids), dict[str, dict[str, list[tuple[int, int]]]]()
+    for row, document, spans in _documents(connection, rows):
+        chunks = [chunk for chunk in spans if chunk[0] in among]
+        prepared = [prepare(indexed(document, *span)) for _, *span in chunks]
+        stemmed_in = language(connection, row)
+        texts = dict.fromkeys(_analyses(stemmed_in), prepared)
+        if stemmed_in is not None:
+            texts[SNOWBALL] = [analyzer.stemmed(text, stemmed_in) for text in prepared]
+        for analysis, given in texts.items():
+            terms = found.setdefault(analysis, {})
+            for term, place, uses in analyzer.uses(given, analysis):
+                terms.setdefault(term, []).append((chunks[place][0], uses))
+    return found
+
+
 def _analyses(language: str | None) -> list[str]:
     """The tables that keep no text in which a document of a language stands."""
     return list(TOKENIZERS) if language is None else ["words"]
@@ -146,10 +169,15 @@ def stem(connection: sqlite3.Connection) -> None:
             add(connection, analyzer, ids, texts, found)
 
 
-def _documents(connection: sqlite3.Connection) -> Iterator[tuple[int, Document, list[tuple[int, int, int]]]]:
-    """Every document: its row, as much of it as is indexed, and (id, start, end) of its chunks."""
+def _documents(
+    connection: sqlite3.Connection, rows: Sequence[int] | None = None
+) -> Iterator[tuple[int, Document, list[tuple[int, int, int]]]]:
+    """Every document, or those of `rows`: its row, as much of it as is indexed, and (id, start, end) of its chunks."""
     select = "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?"
-    for key, kind, packed, spans in connection.execute("SELECT key, kind, text, sections FROM documents"):
+    query, values = "SELECT key, kind, text, sections FROM documents", tuple[str, ...]()
+    if rows is not None:
+        query, values = f"{query} WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(rows)),)
+    for key, kind, packed, spans in connection.execute(query, values):
         try:
             text = zlib.decompress(packed).decode("utf-8", "surrogatepass")
         except (zlib.error, UnicodeDecodeError):
