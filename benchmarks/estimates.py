@@ -1,6 +1,6 @@
 """How near `estimate` comes to the real time of a run, over workflows, options and questions.
 
-    python -m benchmarks.estimates [--model small] [--runs 20] [--characters 30000] [--out NAME]
+    python -m benchmarks.estimates [--model small] [--runs 20] [--characters 8000] [--out NAME]
 
 Each run is estimated first, then made, each over a part of the book that no run has read before. The first runs of a
 workflow are estimated by a calibration, later ones by the runs before them, as it is in use. The library and the log
@@ -53,7 +53,7 @@ QUESTIONS = (
     "Where did Joseph's brethren feed the flock?",
     "What did the chief butler see in his dream?",
 )
-"""One for each part of 8,000 characters of Genesis; every fifth is not answered there."""
+"""One for each part of 8,000 characters of Genesis; four of them are not answered there."""
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.results import add_rows, interval_over_texts, rows_of, write_results
+from benchmarks.results import add_rows, interval_over_texts, rows_of, settle, write_results
 from readthrough.catalogue import find
 from readthrough.evaluation.base import Example
 from readthrough.evaluation.tasks.made.sharing import SharedContext
@@ -46,7 +46,7 @@ ASKED = "{text}\n\nAnswer with the answer alone, in a few words.\nQuestion: {que
 def main() -> None:
     """Ask, print, and write the results where asked."""
     options = arguments()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    settle(options.folder, {"model": options.model, "questions": options.questions})
     from readthrough.models.local.backend import LocalModel
 
     replies = {}
@@ -62,15 +62,21 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="What compressed KV costs.")
-    parser.add_argument("folder", type=Path, help="where replies are kept")
-    parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
+    parser = asking("What compressed KV costs.", most_texts=30)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--plans", nargs="*", choices=list(PLANS), default=list(PLANS))
-    parser.add_argument("--texts", type=int, default=30)
+    return parser.parse_args()
+
+
+def asking(description: str, most_texts: int) -> argparse.ArgumentParser:
+    """The options of a benchmark that asks the questions of `texts`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("folder", type=Path, help="where replies are kept")
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
+    parser.add_argument("--texts", type=int, default=most_texts)
     parser.add_argument("--questions", type=int, default=10)
     parser.add_argument("--out", default=None, help="name of the results file to write")
-    return parser.parse_args()
+    return parser
 
 
 def texts(options: argparse.Namespace) -> dict[str, SharedContext]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.kvpress_scores FOLDER [--texts 6] [--questions 10] [--out NAME]
 
-The questions are those of `benchmarks.kv_quality` over its first texts. kvpress runs in its own environment
+Texts and questions are made as those of `benchmarks.kv_quality`, of fewer lengths. kvpress runs in its own environment
 (`python -m benchmarks.peers.environments kvpress`), reads each prompt whole and evicts when it has read it; so does the
 engine here, one prompt at a time and with nothing kept between them. Replies are kept in FOLDER: a run that was stopped
 goes on where it was.
@@ -20,9 +20,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.kv_quality import ASKED, REPLY_TOKENS, texts
+from benchmarks.kv_quality import ASKED, REPLY_TOKENS, asking, texts
 from benchmarks.peers.environments import python_of
-from benchmarks.results import add_rows, interval_over_texts, rows_of, write_results
+from benchmarks.results import add_rows, interval_over_texts, rows_of, settle, write_results
 from readthrough.catalogue import find
 from readthrough.evaluation.base import Example
 from readthrough.models.base import Request
@@ -40,7 +40,7 @@ BUDGETS = {"snapkv": {"kept_ratio": KEPT_RATIO}, "streaming": {"kept_tokens": WI
 def main() -> None:
     """Ask both, print, and write the results where asked."""
     options = arguments()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    settle(options.folder, {"model": options.model, "questions": options.questions})
     from readthrough.models.local.backend import LocalModel
 
     examples: dict[str, Example] = {}
@@ -59,13 +59,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="SnapKV and streaming, here and in kvpress.")
-    parser.add_argument("folder", type=Path, help="where replies are kept")
-    parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
-    parser.add_argument("--texts", type=int, default=6)
-    parser.add_argument("--questions", type=int, default=10)
-    parser.add_argument("--out", default=None, help="name of the results file to write")
-    return parser.parse_args()
+    return asking("SnapKV and streaming, here and in kvpress.", most_texts=6).parse_args()
 
 
 def asked(model: Any, options: argparse.Namespace) -> Iterator[tuple[str, Example]]:

@@ -16,6 +16,21 @@ from readthrough.evaluation.statistics import interval
 FOLDER = Path(__file__).parent / "results"
 
 
+def settle(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Make the folder that rows are kept in, or go on in it: what its rows were made with must be the same.
+
+    Raises:
+        SystemExit: it is another model, or another number of questions.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "settings.json"
+    if not path.exists():
+        path.write_text(json.dumps(settings), encoding="utf-8")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if kept != settings:
+        raise SystemExit(f"{folder} holds rows of {kept}, not of {dict(settings)}: name another folder")
+
+
 def rows_of(path: Path) -> list[dict[str, Any]]:
     """The rows of a file that `add_rows` writes; none where it does not exist yet."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []

@@ -1,6 +1,6 @@
 """What sparse prefill gains and costs: time to read a real text, and how well what follows is foreseen.
 
-    python -m benchmarks.sparse_prefill BOOKS_FOLDER FOLDER [--tokens 8192 16384 32768] [--patterns antidiagonal ...]
+    python -m benchmarks.sparse_prefill BOOKS_FOLDER FOLDER [--tokens 8192 16384 32256] [--patterns antidiagonal ...]
         [--places 2] [--books 3] [--out NAME]
 
 BOOKS_FOLDER holds texts (*.txt). At some places of some of them so many tokens are read, and the negative
@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.results import add_rows, rows_of, write_results
+from benchmarks.results import add_rows, rows_of, settle, write_results
 
 FORESEEN_TOKENS = 256
 DENSE = "dense"
@@ -37,7 +37,7 @@ PATTERNS: dict[str, Any] = {
 def main() -> None:
     """Measure, print, and write the results where asked."""
     options = arguments()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    settle(options.folder, {"model": options.model, "places": options.places})
     rows = measured(options)
     report: dict[str, Any] = {"model": options.model, "books": options.books, "places": options.places, "tokens": {}}
     for tokens in options.tokens:

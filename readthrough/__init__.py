@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from readthrough.api import Book as Book
     from readthrough.api import read as read
     from readthrough.api import resume as resume
+    from readthrough.batch.api import run_batch as run_batch
     from readthrough.errors import ReadthroughError as ReadthroughError
     from readthrough.filters import Filter as Filter
     from readthrough.types import Answer as Answer
@@ -43,6 +44,7 @@ _EXPORTS = {
     "ReadthroughError": "readthrough.errors",
     "read": "readthrough.api",
     "resume": "readthrough.api",
+    "run_batch": "readthrough.batch.api",
 }
 
 __all__ = [*_EXPORTS, "__version__"]  # noqa: PLE0604  all of them are strings

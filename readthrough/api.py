@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from readthrough.config import Overrides, Settings, load_settings
+from readthrough.config import Overrides, load_settings
 from readthrough.errors import MissingPathError, UsageError
 from readthrough.filters import Filter
-from readthrough.opening import Models, Texts, as_kept, key, open_checkpoints, open_library, open_runs, with_file
-from readthrough.types import Answer, Cost, Document, Event, Hit, Limits, SkippedFile
+from readthrough.opening import Texts, as_kept, open_library, open_runs, with_file
+from readthrough.types import Answer, Cost, Document, Hit, Limits, SkippedFile
+from readthrough.working import OnApproval, OnEvent, OnText, Working
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from readthrough.agents.runs.services import Services
-    from readthrough.agents.spec.flow import Flow
+    from readthrough.chat import Chat
     from readthrough.langchain import ReadthroughRetriever
-    from readthrough.memory.library import Library
-    from readthrough.memory.runs import RunLog
-    from readthrough.memory.shelf import Entry, Shelf
-    from readthrough.models.base import ModelBackend
+    from readthrough.memory.shelf import Entry
     from readthrough.retrieval.code.outline import CodeMap
-
-OnEvent = Callable[[Event], None]
-OnText = Callable[[str], None]
-OnApproval = Callable[[Mapping[str, Any]], bool]
 
 
 def read(
@@ -110,29 +102,8 @@ def reopen(
         raise MissingPathError(error.message, path=error.path, hint=hint) from error
 
 
-class Book:
+class Book(Working):
     """Texts that were read: ask them, search them. Made by `read`; close it, or use it in a `with`."""
-
-    def __init__(
-        self,
-        library: Library,
-        shelf: Shelf,
-        settings: Settings,
-        *,
-        model: Any = None,
-        on_event: OnEvent | None = None,
-        texts: Texts | None = None,
-    ) -> None:
-        self._library = library
-        self._shelf = shelf
-        self._settings = settings
-        self._on_event = on_event
-        self._texts = texts or Texts()
-        self._shelves = {key(settings.chunker): shelf}
-        self._models = Models(settings, model, on_event)
-        self._runs: RunLog | None = None
-        self._lock = threading.Lock()
-        self._services_now: Services | None = None
 
     def ask(
         self,
@@ -165,15 +136,23 @@ class Book:
         from readthrough.agents.base import Question
         from readthrough.agents.runs.running import run
 
-        checkpointer, on_approval = options.pop("checkpointer", None), options.pop("on_approval", None)
-        run_id = options.pop("run", "")
+        checkpointer, run_id = options.pop("checkpointer", None), options.pop("run", "")
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
-        flow = self._flow(workflow, options)
-        settings = self._settings.model_copy(update=flow.settings)
-        services = self._services(settings, on_text, limits, on_approval)
-        services.run = run_id
-        with self._lock, open_checkpoints(self._settings, checkpointer) as saver:  # one model, one answer at a time
-            return run(flow.workflow, asked, services, saver, self._to_keep(settings))
+        ready = self.prepare(workflow, on_text, limits, **options)
+        ready.services.run = run_id
+        with self.at_work(checkpointer) as saver:
+            return run(ready.workflow, asked, ready.services, saver, ready.kept)
+
+    def chat(self, session: str | None = None) -> Chat:
+        """A conversation about these texts: a new one, or the one of this name; `last` is the one used last.
+
+        Raises:
+            UsageError: `last`, and there is none.
+            LibraryError: the file of conversations cannot be used.
+        """
+        from readthrough.chat import Chat
+
+        return Chat(self, session)
 
     def resume(
         self,
@@ -204,7 +183,7 @@ class Book:
         flow = self._flow(found.recipe.get("workflow", found.workflow), {}, frozenset()).workflow
         services = self._services(as_kept(self._settings, self._texts.given, found), on_text, limits, on_approval)
         services.run = found.id
-        with self._lock, open_checkpoints(self._settings, checkpointer) as saver:
+        with self.at_work(checkpointer) as saver:
             return resume(flow, Question(found.question, found.choices), services, saver)
 
     def estimate(
@@ -289,16 +268,6 @@ class Book:
         return ReadthroughRetriever(book=self, k=k)
 
     @property
-    def run(self) -> str:
-        """The id of the latest run, empty before the first."""
-        return self._services_now.run if self._services_now is not None else ""
-
-    @property
-    def model(self) -> ModelBackend:
-        """The model, opened on first use and shared by all questions."""
-        return self._models.get(self._settings.model)
-
-    @property
     def documents(self) -> tuple[Entry, ...]:
         """The documents that were read, without their texts."""
         return self._shelf.documents
@@ -326,14 +295,6 @@ class Book:
         """The whole text; several documents follow each other with an empty line between."""
         return "\n\n".join(self.document(entry.id).text for entry in self.documents)
 
-    def close(self) -> None:
-        """Give back the model (unless it was handed over ready), the run log and the library."""
-        self._models.close()
-        if self._runs is not None:
-            self._runs.close()
-        self._library.close()
-        self._runs = None
-
     def __enter__(self) -> Book:
         return self
 
@@ -351,49 +312,3 @@ class Book:
         )
         lost = "".join(f"<li>{escape(file.path)}: {escape(file.reason)}</li>" for file in self.skipped)
         return f"<div><ul>{rows}</ul>{f'<p>Skipped</p><ul>{lost}</ul>' if lost else ''}</div>"
-
-    @property
-    def runs(self) -> RunLog:
-        """The log of all runs in the settings' home folder."""
-        if self._runs is None:
-            self._runs = open_runs(self._settings)
-        return self._runs
-
-    def _flow(
-        self, spec: str | dict[str, Any] | None, options: dict[str, Any], given: frozenset[str] | None = None
-    ) -> Flow:
-        """A workflow, and what its file wants; `given` are the settings that win over the file, those of `read`."""
-        from readthrough.agents.spec.flow import Around, open_flow
-
-        around = Around(self._settings.index, self._texts.given if given is None else given, options)
-        return open_flow(spec or self._settings.workflow, around)
-
-    def _shelved(self, settings: Settings) -> Shelf:
-        """The texts as the settings' chunker splits them."""
-        chunker = key(settings.chunker)
-        if chunker not in self._shelves:
-            self._shelves[chunker] = self._texts.shelve(self._library, settings)
-        return self._shelves[chunker]
-
-    def _services(
-        self,
-        settings: Settings,
-        on_text: OnText | None = None,
-        limits: Limits | None = None,
-        on_approval: OnApproval | None = None,
-    ) -> Services:
-        from readthrough.agents.runs.budget import Budget
-        from readthrough.agents.runs.services import Services
-
-        model, shelf = self._models.get(settings.model), self._shelved(settings)
-        services = Services(model, shelf, self.runs, on_event=self._on_event, on_text=on_text)
-        services.open_model = self._models.get
-        services.budget, services.on_approval = Budget(limits), on_approval
-        self._services_now = services
-        return services
-
-    def _to_keep(self, settings: Settings) -> dict[str, Any]:
-        """What `reopen` needs; a model that was handed over ready must be handed over again."""
-        from readthrough.agents.runs.recipe import to_reopen
-
-        return to_reopen(settings, [str(path) for path in self._texts.paths], self._models.given is not None)

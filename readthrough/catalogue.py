@@ -22,6 +22,11 @@ PARTS: dict[str, dict[str, str]] = {
         "pdf": "readthrough.documents.loaders.pdf:PdfLoader",
         "epub": "readthrough.documents.loaders.epub:EpubLoader",
         "docx": "readthrough.documents.loaders.docx:DocxLoader",
+        "pptx": "readthrough.documents.loaders.pptx:PptxLoader",
+        "xlsx": "readthrough.documents.loaders.xlsx:XlsxLoader",
+        "csv": "readthrough.documents.loaders.csv:CsvLoader",
+        "eml": "readthrough.documents.loaders.eml:EmlLoader",
+        "ipynb": "readthrough.documents.loaders.ipynb:NotebookLoader",
         "code": "readthrough.documents.loaders.code:CodeLoader",
     },
     "chunkers": {

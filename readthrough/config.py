@@ -49,6 +49,11 @@ class Settings(BaseModel):
     device: str = Field("auto", description="device of a local model: auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="number type of a local model")
     encoding: str | None = Field(None, description="encoding of text files, where guessing fails")
+    ocr: str | None = Field(
+        None,
+        pattern=r"^[\w/]+(\+[\w/]+)*$",
+        description="languages, such as eng+deu, in which pages of PDFs without text are recognised",
+    )
     base_url: str | None = Field(None, description="address of the endpoint for openai: models")
     deadline_seconds: float = Field(600.0, gt=0, description="total time for one call of an endpoint")
     window_tokens: int | None = Field(None, gt=0, description="window of the model, where it cannot be found out")
@@ -100,6 +105,7 @@ class Overrides(TypedDict, total=False):
     device: str | None
     dtype: str | None
     encoding: str | None
+    ocr: str | None
     base_url: str | None
     deadline_seconds: float | None
     window_tokens: int | None

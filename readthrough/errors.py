@@ -21,6 +21,8 @@ ReadthroughError                     exit code
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -94,6 +96,19 @@ class UnknownNameError(ConfigError):
 
 class MissingExtraError(ConfigError):
     """An optional package is needed and not installed."""
+
+
+@contextmanager
+def needed(package: str, install: str) -> Iterator[None]:
+    """Around the import of an optional package; `install` is what comes after `pip install` in the hint.
+
+    Raises:
+        MissingExtraError: it cannot be imported.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(f"{package} is not installed", hint=f"pip install {install}") from error
 
 
 class ModelError(ReadthroughError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from json import dumps
@@ -17,7 +17,9 @@ from readthrough.types import Event
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from readthrough.memory.conversations import Turn
     from readthrough.memory.library import Library
+    from readthrough.memory.recall import Recall
     from readthrough.memory.runs import Run, RunLog
     from readthrough.memory.shelf import Shelf
     from readthrough.models.base import ModelBackend
@@ -36,11 +38,12 @@ class Texts:
 
     def shelve(self, library: Library, settings: Settings) -> Shelf:
         """The texts in the library, split by the settings' chunker."""
+        from readthrough.documents.base import Loading
         from readthrough.documents.chunking import open_chunker
 
         shelf = library.shelve(
             [str(path) for path in self.paths],
-            encoding=settings.encoding,
+            loading=Loading(settings.encoding, settings.ocr),
             stdin=self.stdin,
             vectors=settings.index not in ("bm25", "late-interaction"),
             chunker=None if settings.chunker is None else open_chunker(settings.chunker),
@@ -162,3 +165,36 @@ def open_runs(settings: Settings) -> RunLog:
     from readthrough.memory.runs import RunLog
 
     return RunLog(settings.home / "runs.sqlite")
+
+
+def open_recall(settings: Settings) -> Recall:
+    """What was asked and answered before, found by words and, where the embedder is installed, by meaning.
+
+    Raises:
+        LibraryError: it cannot be opened.
+        ConfigError: the embedder is none, or its model is not there.
+    """
+    from readthrough.memory.recall import Recall
+    from readthrough.retrieval.embedders.open import open_embedder
+
+    return Recall(settings.home, open_embedder(settings.embedder, settings.device), settings.index)
+
+
+def forget(settings: Settings, runs: Iterable[Run] | None = None, turns: Iterable[Turn] | None = None) -> None:
+    """Take out of what is found again every run but these, or every turn but these, after others were deleted.
+
+    Raises:
+        LibraryError: it cannot be written.
+    """
+    from readthrough.memory.recall import FOLDER
+
+    if not (settings.home / FOLDER).exists():
+        return
+    recall = open_recall(settings)
+    try:
+        if runs is not None:
+            recall.keep_runs(runs)
+        if turns is not None:
+            recall.keep_turns(turns)
+    finally:
+        recall.close()

@@ -95,7 +95,10 @@ class Workflow(ABC):
         return {"reply": Reply.unreached().keep(services)}
 
     def last_step(self, question: Question, services: Services) -> Cost:
-        """What `finish_early` takes: held back from a budget until then. `seconds` is filled in by the runner."""
+        """What `finish_early` takes, a long reply with it: held back from a budget until then.
+
+        `seconds` is filled in by the runner.
+        """
         return Cost()
 
     def estimate(self, question: Question, services: Services) -> Cost:

@@ -6,14 +6,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from readthrough.api import Book
 from readthrough.batch.files import on_disk
 from readthrough.batch.job import WHOLE, Job, Work
-from readthrough.batch.table import Claim, Result, State, Table
+from readthrough.batch.table import Claim, Result, ResultState, State, Table
 from readthrough.config import Settings
 from readthrough.documents.load import is_document
 from readthrough.errors import (
@@ -27,8 +29,9 @@ from readthrough.errors import (
     WeightsError,
 )
 from readthrough.memory.runs import new_run
+from readthrough.models.gathering import calling
 from readthrough.opening import Models, Texts
-from readthrough.types import Answer
+from readthrough.types import Answer, Usage
 
 if TYPE_CHECKING:
     from readthrough.memory.library import Library
@@ -47,12 +50,17 @@ class LentBook(Book):
 
     def __init__(self, tools: Tools, shelf: Shelf, texts: Texts) -> None:
         super().__init__(tools.library, shelf, tools.settings, texts=texts)
+        self._tools = tools
         self._models = tools.models
         self._runs = tools.runs
 
     def has(self, run: str) -> bool:
         """Whether the run was begun."""
         return self.runs.has(run)
+
+    def beside(self) -> LentBook:
+        """Another over the same texts: a book answers one question at a time."""
+        return LentBook(self._tools, self._shelf, self._texts)
 
     def close(self) -> None:
         """Nothing of it is this book's own."""
@@ -66,6 +74,8 @@ class Tools:
     models: Models
     runs: RunLog
     settings: Settings
+    side_by_side: Executor | None = None
+    """Answers the questions of a document beside each other; None where they take turns."""
 
 
 def read_document(job: Job, table: Table, tools: Tools, path: str) -> LentBook:
@@ -125,19 +135,34 @@ class Worker:
             error = {"type": "DocumentError", "message": what, "path": path, "hint": "`readthrough batch retry`"}
             self._table.leave(self._job.name, self._name, path, "aside", error)
             return
+        book: LentBook | None = None
         try:
-            book = read_document(self._job, self._table, self._tools, path) if self._needs_text(wanted) else None
+            if any(work.whole for work in self._job.works):
+                book = read_document(self._job, self._table, self._tools, path)  # what cannot be must be known by then
+            wanted = [(work, recipe) for work, recipe in wanted if not self._copied(path, work, recipe)]
+            if wanted:
+                book = book or read_document(self._job, self._table, self._tools, path)
+            state: State = "done" if book is None or self._ask(path, wanted, book) else "waiting"
         except InputError as error:
             passed_over = isinstance(error, NotTextError) and not is_document(Path(path))
-            state: State = "skipped" if passed_over else "failed"
+            state = "skipped" if passed_over else "failed"
             self._table.leave(self._job.name, self._name, path, state, self._told(error))
-            return
-        for work, recipe in wanted:
+        else:
+            self._table.leave(self._job.name, self._name, path, state)
+
+    def _ask(self, path: str, wanted: list[tuple[Work, str]], book: LentBook) -> bool:
+        """Keep the answers to what is wanted of a document; whether there was time for all of it."""
+
+        def one(work: Work, recipe: str) -> bool:
             if self._stop:
-                self._table.leave(self._job.name, self._name, path, "waiting")
-                return
-            self._answer_one(path, work, recipe, book)
-        self._table.leave(self._job.name, self._name, path, "done")
+                return False
+            with calling(book.model):
+                self._keep(work, self._asked(path, work, recipe, book.beside()))
+            return True
+
+        pool = self._tools.side_by_side
+        each = map if pool is None else pool.map
+        return all(list(each(one, *zip(*wanted, strict=True)))) if wanted else True
 
     def _open_works(self, claim: Claim) -> list[tuple[Work, str]]:
         """What has no answer yet, with the recipe of the answer."""
@@ -157,40 +182,32 @@ class Worker:
             return False
         return claim.tries > self._job.tries
 
-    def _needs_text(self, wanted: list[tuple[Work, str]]) -> bool:
-        return any(self._twin(recipe) is None for _, recipe in wanted)
-
-    def _twin(self, recipe: str) -> Result | None:
-        """The answer of a document with the same content, unless it speaks of that one by its path."""
+    def _copied(self, path: str, work: Work, recipe: str) -> bool:
+        """Take the answer of a document with the same content, unless it speaks of that one by its path."""
         twin = self._table.twin(recipe)
-        said = (twin.answer or {}).get("answer", "") if twin is not None else ""
-        return None if twin is None or twin.path in said else twin
-
-    def _answer_one(self, path: str, work: Work, recipe: str, book: LentBook | None) -> None:
-        twin = self._twin(recipe)
-        if twin is not None:
-            answer = self._moved(twin.answer or {}, twin.path, path)
-            self._keep(work, replace(twin, path=path, work=work.id, answer=answer))
-        elif book is not None:
-            self._keep(work, self._asked(path, work, recipe, book))
+        answer = twin.answer if twin is not None else None
+        if twin is None or answer is None or twin.path in answer["answer"]:
+            return False
+        self._keep(work, replace(twin, path=path, work=work.id, answer=self._moved(answer, twin.path, path)))
+        return True
 
     def _asked(self, path: str, work: Work, recipe: str, book: LentBook) -> Result:
         """The answer to one work, after as many tries as it takes and may take."""
         begun = self._begun(path, work, recipe)
-        for attempt in range(1, self._job.tries + 1):
+        for tried in count(1):
             try:
                 answer = self._run(begun, work, book)
+                break
             except EndpointError as error:
-                if attempt == self._job.tries or self._stop.wait(PAUSE_SECONDS * 2 ** (attempt - 1)):
+                if tried == self._job.tries or self._stop.wait(PAUSE_SECONDS * 2 ** (tried - 1)):
                     return self._failed(begun, error)
             except _FATAL:
                 raise
             except Exception as error:  # noqa: BLE001  a mistake with one document must not end a batch of hours
                 return self._failed(begun, error)
-            else:
-                told = replace(begun, run=answer.run, answer=self._told_answer(answer), finished=time.time())
-                return replace(told, state="stopped" if answer.resumable else "done")
-        raise AssertionError("unreachable: tries is at least 1")
+        told = self._told_answer(path, answer)
+        state: ResultState = "stopped" if answer.resumable else "done"
+        return replace(begun, state=state, run=answer.run, answer=told, finished=time.time())
 
     def _begun(self, path: str, work: Work, recipe: str) -> Result:
         """The open result of a work, with the run that a worker before left, unless that one is still at it."""
@@ -227,9 +244,12 @@ class Worker:
         trace = "".join(traceback.format_exception(error))
         return {"type": type(error).__name__, "message": str(error), "path": None, "hint": None, "traceback": trace}
 
-    def _told_answer(self, answer: Answer) -> dict[str, Any]:
+    def _told_answer(self, path: str, answer: Answer) -> dict[str, Any]:
         """An Answer as the table keeps it: its paths begin in the folder, wherever that lies tomorrow."""
         told = answer.to_dict()
+        if path == WHOLE:
+            lost = [row for row in self._table.documents(self._job.name) if row.state in ("failed", "aside")]
+            told["skipped_files"] = [{"path": row.path, "reason": (row.error or {})["message"]} for row in lost]
         for item in (*told["evidence"], *told["skipped_files"]):
             key = "document" if "document" in item else "path"
             item[key] = self._relative(item[key])
@@ -240,9 +260,9 @@ class Worker:
         return path.removeprefix(root) if path is not None else None
 
     def _moved(self, answer: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-        """The answer of another document of the same content, as this one's."""
+        """The answer of another document of the same content, as this one's, which has cost nothing."""
         evidence = [item | {"document": new} if item["document"] == old else item for item in answer["evidence"]]
-        return answer | {"evidence": evidence}
+        return answer | {"evidence": evidence, "usage": asdict(Usage())}
 
     def _works(self, path: str) -> tuple[Work, ...]:
         return self._job.works_of(path)

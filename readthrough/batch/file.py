@@ -19,7 +19,7 @@ from readthrough.spec import names_file
 from readthrough.types import Limits
 from readthrough.yaml_strict import YamlFile, read
 
-_SETTINGS = ("workflow", "model", "index", "embedder", "chunker", "encoding", "device", "dtype")
+_SETTINGS = ("workflow", "model", "index", "embedder", "chunker", "encoding", "ocr", "device", "dtype")
 
 
 class _Model(BaseModel):
@@ -64,6 +64,7 @@ class _File(_Model):
     embedder: str | dict[str, Any] | None = None
     chunker: str | dict[str, Any] | None = None
     encoding: str | None = None
+    ocr: str | None = None
     device: str | None = None
     dtype: str | None = None
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from readthrough.batch.job import Job, Work
 from readthrough.batch.table import Result, Row, Table
-from readthrough.errors import MissingExtraError, UsageError
+from readthrough.errors import UsageError, needed
 from readthrough.memory.database import guard
 from readthrough.types import SCHEMA_VERSION
 
@@ -171,10 +171,6 @@ def _batched(lines: Iterator[dict[str, Any]], most: int) -> Iterator[list[dict[s
 
 
 def _pyarrow() -> Any:
-    try:
+    with needed("pyarrow, which writes Parquet,", "'readthrough[parquet]', or write .jsonl or .csv"):
         import pyarrow
-    except ImportError as error:
-        raise MissingExtraError(
-            "Parquet needs the package pyarrow", hint="pip install 'readthrough[parquet]', or write .jsonl or .csv"
-        ) from error
     return pyarrow

@@ -14,7 +14,7 @@ from readthrough.batch.answering import Stop, Tools, Worker
 from readthrough.batch.files import Found, files_of
 from readthrough.batch.job import WHOLE, Job, Work, digest
 from readthrough.batch.leases import Leases
-from readthrough.batch.open import open_table, opened
+from readthrough.batch.open import QUESTIONS_AT_ONCE, open_table, opened
 from readthrough.batch.table import Changes, Result, Table
 from readthrough.config import Settings
 from readthrough.models.open import backend_of
@@ -44,7 +44,8 @@ class Outcome:
     """How a run of a batch ended.
 
     Attributes:
-        counts: how many documents are in each state.
+        counts: how many documents are in each state; the folder as a whole is none.
+        left: how many, the folder as a whole too, are not done yet.
         changes: what was new in the folder.
         asked: how many answers were made now.
         failed: how many answers failed or were stopped by a budget, of documents that could be read.
@@ -54,6 +55,7 @@ class Outcome:
     """
 
     counts: dict[str, int]
+    left: int
     changes: Changes
     asked: int
     failed: int
@@ -65,11 +67,6 @@ class Outcome:
     def lost(self) -> int:
         """How many documents failed or were set aside."""
         return self.counts.get("failed", 0) + self.counts.get("aside", 0)
-
-    @property
-    def left(self) -> int:
-        """How many documents are not done yet."""
-        return self.counts.get("waiting", 0) + self.counts.get("running", 0)
 
     @property
     def partial(self) -> bool:
@@ -120,12 +117,13 @@ def enter(job: Job, table: Table, settings: Settings) -> Changes:
 
 
 def _recipe(job: Job, file: Found, settings: Settings) -> str:
-    return digest([job.recipe(work, file.content, settings) for work in job.works_of(file.path)])
+    return digest([file.content, *(job.recipe(work, file.content, settings) for work in job.works_of(file.path))])
 
 
 def workers_of(job: Job, settings: Settings) -> int:
-    """How many documents are at work at a time: one where the model is here, as it fills the machine by itself."""
-    return job.workers or (1 if backend_of(settings.model) == "local" else ENDPOINT_WORKERS)
+    """How many documents are at work at a time: where the model is here, as many as it takes questions."""
+    at_once = -(-QUESTIONS_AT_ONCE // len(job.works)) if backend_of(settings.model) == "local" else ENDPOINT_WORKERS
+    return job.workers or at_once
 
 
 @dataclass
@@ -166,7 +164,8 @@ class _Run:
         if self._stop.error is not None:
             raise self._stop.error
         return Outcome(
-            self._table.counts(self._job.name),
+            self._table.counts(self._job.name, whole=False),
+            self._left(),
             changes,
             self._counted.asked,
             self._table.failed_results(self._job.name),

@@ -19,6 +19,7 @@ from readthrough.errors import UsageError
 
 LEASE_SECONDS = 60.0
 
+ResultState = Literal["open", "done", "stopped", "failed"]
 State = Literal["waiting", "running", "done", "failed", "aside", "skipped", "gone"]
 
 TABLES = (
@@ -80,7 +81,7 @@ class Result:
     path: str
     work: str
     recipe: str
-    state: Literal["open", "done", "stopped", "failed"]
+    state: ResultState
     run: str = ""
     answer: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
@@ -255,9 +256,10 @@ class Table:
         query = "SELECT path, size_bytes FROM documents WHERE job = ? AND state = 'waiting'"
         return [(path, size) for path, size in self._file.read(query, job)]
 
-    def counts(self, job: str) -> dict[str, int]:
-        """How many documents are in each state."""
-        query = "SELECT state, count(*) FROM documents WHERE job = ? AND state != 'gone' GROUP BY state"
+    def counts(self, job: str, whole: bool = True) -> dict[str, int]:
+        """How many documents are in each state, the folder as a whole among them where `whole`."""
+        but = "" if whole else f" AND path != '{WHOLE}'"
+        query = f"SELECT state, count(*) FROM documents WHERE job = ? AND state != 'gone'{but} GROUP BY state"
         return dict(self._file.read(query, job))
 
     def failed_results(self, job: str) -> int:

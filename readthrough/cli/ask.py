@@ -133,12 +133,13 @@ def print_answer(answer: Answer, flags: Common, screen: Screen, several: bool = 
     if flags.json:
         screen.json(answer.to_dict(), compact=several)
     else:
-        _print(answer, flags, screen, heading=answer.question if several else None)
+        print_text(answer, flags, screen, heading=answer.question if several else None)
     if answer.resumable:
         screen.say(f"`{resuming(answer.run, flags)}` goes on from there")
 
 
-def _print(answer: Answer, flags: Common, screen: Screen, heading: str | None) -> None:
+def print_text(answer: Answer, flags: Common, screen: Screen, heading: str | None = None) -> None:
+    """Print an answer for people, its evidence below; what of it was streamed already is not printed again."""
     if heading is not None:
         screen.data(heading, style="dim")
     streamed = screen.take_streamed()

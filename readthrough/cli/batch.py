@@ -125,7 +125,7 @@ def status(flags: TableFlags) -> int:
     screen = Screen(flags)
     with closing(_table(flags)) as table:
         name, job = table.find(None if flags.out is None else str(flags.out.absolute()))
-        counts = table.counts(name)
+        counts = table.counts(name, whole=False)
         lost = [row for row in table.documents(name) if row.error is not None]
         failed = table.failed_results(name)
         if flags.json:
@@ -248,7 +248,7 @@ def _estimate(job: Job, settings: Any, screen: Screen) -> int:
         f"{cost.calls:,} calls, {cost.prompt_tokens:,} tokens read, {cost.completion_tokens:,} written{money}"
     )
     if expected.sample < expected.documents:
-        screen.say(f"from {expected.sample} documents of all sizes")
+        screen.say(f"judged by {expected.sample} of them, of all sizes")
     return 0
 
 

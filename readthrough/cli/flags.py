@@ -55,6 +55,14 @@ class Texts(Common):
         str | None,
         typer.Option(help="Encoding of text files, where guessing fails.", rich_help_panel=READING),
     ] = None
+    ocr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LANGUAGES",
+            help="Recognise pages of PDFs that have no text, in these languages: eng, eng+deu, ...",
+            rich_help_panel=READING,
+        ),
+    ] = None
     index: Annotated[
         str | None,
         typer.Option(
@@ -148,15 +156,21 @@ class Show(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answering(Bounded):
-    """Flags of commands that answer."""
+class Printing(Bounded):
+    """Flags of commands that print answers of a workflow."""
 
     option: Annotated[
         list[str] | None, typer.Option("-o", metavar="NAME=VALUE", help="An option of the workflow. Repeatable.")
     ] = None
+    show: Annotated[Show, typer.Option(help="What to print beside the answer.")] = Show.evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering(Printing):
+    """Flags of commands that answer."""
+
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and answer nothing.")] = False
     stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is written.")] = False
-    show: Annotated[Show, typer.Option(help="What to print beside the answer.")] = Show.evidence
 
 
 Flags = TypeVar("Flags", bound=Common)

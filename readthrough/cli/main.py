@@ -11,6 +11,7 @@ from readthrough import __version__
 from readthrough.cli import (
     ask,
     batch,
+    chat,
     config,
     graph,
     index,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 for module in (
     ask,
+    chat,
     summarize,
     search,
     map,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,13 +34,18 @@ class ListFlags(Common):
     """Flags of `runs list`."""
 
     most: Annotated[int, typer.Option("--limit", min=1, help="How many, at most.")] = 20
+    text: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Only those whose question, answer or notes hold this, letter by letter."),
+    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchFlags(ListFlags):
+class SearchFlags(Common):
     """Flags of `runs search`."""
 
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for.", show_default=False)]
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)]
+    most: Annotated[int, typer.Option("--limit", min=1, help="How many, at most.")] = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +97,34 @@ def register(app: typer.Typer) -> None:
 def list_all(flags: ListFlags) -> None:
     """List the latest runs, newest first."""
     with _log(flags) as (runs, _):
-        _print(runs.runs(flags.most), runs, flags)
+        _print(runs.runs(flags.most, flags.text), runs, flags)
 
 
 def search(flags: SearchFlags) -> None:
-    """List the runs whose question, answer or notes hold a text, newest first."""
-    if not flags.text.strip():
+    """Find the runs whose question and answer fit a query best, by words and by meaning, best first."""
+    from readthrough.opening import open_recall
+
+    if not flags.query.strip():
         raise UsageError("there is nothing to look for")
-    with _log(flags) as (runs, _):
-        _print(runs.runs(flags.most, flags.text), runs, flags)
+    screen = Screen(flags)
+    with _log(flags) as (runs, settings), closing(open_recall(settings)) as recall:
+        every = runs.runs()
+        found = recall.search(every, flags.query, flags.most)
+        recall.keep_runs(every)  # as they were before they had their answer, they are still there
+        states = [_state(run, runs) for run, _ in found]
+    if flags.json:
+        rows = [
+            {**telling.row(run), "state": state, "score": score}
+            for (run, score), state in zip(found, states, strict=True)
+        ]
+        screen.json({"schema": SCHEMA_VERSION, "runs": rows})
+        return
+    for (run, _), state in zip(found, states, strict=True):
+        screen.data(f"{run.id}  {telling.clock(run.started)}  {state}")
+        screen.data(f"  {telling.first_line(run.question)}")
+        screen.data(f"  {telling.first_line(str((run.answer or {}).get('answer', '')))}", style="dim")
+    if not found:
+        screen.say("nothing found")
 
 
 def show(flags: ShowFlags) -> None:
@@ -110,7 +134,7 @@ def show(flags: ShowFlags) -> None:
         run = runs.find(flags.run)
         steps = [telling.told(step, run, runs) for step in runs.steps(run.id)]
     if flags.json:
-        values = {**_row(run), "recipe": run.recipe, "result": run.answer}
+        values = {**telling.row(run), "recipe": run.recipe, "result": run.answer}
         rows = [step.to_dict(flags.full) for step in steps]
         screen.json({"schema": SCHEMA_VERSION, "run": values, "steps": rows})
         return
@@ -174,7 +198,7 @@ def resume(flags: ResumeFlags) -> int:
 def prune(flags: PruneFlags) -> None:
     """Delete old runs, their notes and their checkpoints; one that is at work stays."""
     from readthrough.agents.runs.checkpoints import prune as prune_runs
-    from readthrough.opening import CHECKPOINTS
+    from readthrough.opening import CHECKPOINTS, forget
 
     if flags.older_than is None and flags.keep is None:
         raise UsageError("nothing to prune by", hint="--older-than DAYS, --keep N, or both")
@@ -188,6 +212,7 @@ def prune(flags: PruneFlags) -> None:
             or (flags.older_than is not None and run.started < before)
         ]
         gone = prune_runs(runs, settings.home / CHECKPOINTS, doomed)
+        forget(settings, runs=runs.runs())
     if flags.json:
         screen.json({"schema": SCHEMA_VERSION, "deleted": gone, "kept": sorted(set(doomed) - set(gone))})
         return
@@ -211,11 +236,15 @@ def _log(flags: Common) -> Iterator[tuple[RunLog, Settings]]:
         runs.close()
 
 
+def _state(run: Run, runs: RunLog) -> str:
+    return "running" if run.state == "open" and runs.is_held(run.id) else run.state
+
+
 def _print(found: Sequence[Run], runs: RunLog, flags: Common) -> None:
     screen = Screen(flags)
-    states = ["running" if run.state == "open" and runs.is_held(run.id) else run.state for run in found]
+    states = [_state(run, runs) for run in found]
     if flags.json:
-        rows = [{**_row(run), "state": state} for run, state in zip(found, states, strict=True)]
+        rows = [{**telling.row(run), "state": state} for run, state in zip(found, states, strict=True)]
         screen.json({"schema": SCHEMA_VERSION, "runs": rows})
         return
     screen.table(
@@ -224,10 +253,3 @@ def _print(found: Sequence[Run], runs: RunLog, flags: Common) -> None:
             for run, state in zip(found, states, strict=True)
         ]
     )
-
-
-def _row(run: Run) -> dict[str, Any]:
-    values = asdict(run)
-    del values["recipe"], values["answer"]
-    answer = run.answer or {}
-    return {**values, "state": run.state, "answer": answer.get("answer"), "stopped": answer.get("stopped")}

@@ -50,9 +50,11 @@ class Screen:
         self._view = None
 
     def on_event(self, event: Event) -> None:
-        """Hand an event to the progress that is shown now, if any; say a warning in any case."""
+        """Hand an event to the progress that is shown now, if any; say a warning or another question in any case."""
         if event.stage == "warning":
-            self._err.print(one_line(f"warning: {event.note}"), style="yellow")
+            self.warn(f"warning: {event.note}")
+        elif event.stage == "asked as":
+            self.say(f"asked as: {event.note}")
         elif self._view is not None:
             self._view(event)
 
@@ -83,6 +85,10 @@ class Screen:
         """Tell something on standard error, unless --quiet; `verbose` is how many -v it takes."""
         if not self._flags.quiet and self._flags.verbose >= verbose:
             self._err.print(printable(line), style="dim")
+
+    def warn(self, line: str) -> None:
+        """Tell on standard error what must be known, with --quiet too."""
+        self._err.print(one_line(line), style="yellow")
 
     def yes_or_no(self, question: str) -> bool:
         """Ask somebody at the terminal.

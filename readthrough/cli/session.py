@@ -12,12 +12,13 @@ from readthrough.errors import ReadthroughError, UsageError
 from readthrough.types import Limits
 
 if TYPE_CHECKING:
-    from readthrough.api import Book, OnApproval
+    from readthrough.api import Book
     from readthrough.cli.flags import Bounded, Common
     from readthrough.cli.screen import Screen
     from readthrough.config import Overrides
+    from readthrough.working import OnApproval
 
-SETTINGS = ("model", "workflow", "index", "embedder", "home", "device", "dtype", "encoding")
+SETTINGS = ("model", "workflow", "index", "embedder", "home", "device", "dtype", "encoding", "ocr")
 
 
 def overrides(flags: Common) -> Overrides:
@@ -94,5 +95,10 @@ def resumable(book: Book, flags: Common, screen: Screen) -> Iterator[None]:
 
 def resuming(run: str, flags: Common) -> str:
     """The command that goes on with a run."""
-    home = f" --home {shlex.quote(str(flags.home))}" if flags.home else ""
-    return f"readthrough runs resume {run}{home}"
+    return again("runs", "resume", run, flags=flags)
+
+
+def again(*words: str, flags: Common) -> str:
+    """The command of these words, in the same home folder."""
+    home = ("--home", str(flags.home)) if flags.home else ()
+    return shlex.join(("readthrough", *words, *home))

@@ -95,6 +95,14 @@ def places(home: Path, run: Run) -> Iterator[Where]:
         library.close()
 
 
+def row(run: Run) -> dict[str, Any]:
+    """A run as JSON-ready values, without its recipe and all of its Answer but the text."""
+    values = asdict(run)
+    del values["recipe"], values["answer"]
+    answer = run.answer or {}
+    return {**values, "state": run.state, "answer": answer.get("answer"), "stopped": answer.get("stopped")}
+
+
 def header(run: Run) -> dict[str, str]:
     """What a run was asked, what it was made of, and what it said."""
     answer = run.answer or {}

@@ -14,7 +14,14 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 @dataclass(frozen=True, slots=True)
 class LoadLimits:
-    """Bounds on reading one file, so that no file can exhaust the machine."""
+    """How far the reading of one file goes: bounds, so that no file can exhaust the machine, and recognition of images.
+
+    Attributes:
+        ocr: the languages in which the pages of a PDF that have no text are recognised, as tesseract names them
+            (`eng+deu`); None where they are not.
+        ocr_page_seconds: the most that one such page may take.
+        ocr_seconds: what a file may take in place of `seconds` where `ocr` is given.
+    """
 
     file_bytes: int = 512 * 1024 * 1024
     archive_bytes: int = 200 * 1024 * 1024
@@ -22,9 +29,33 @@ class LoadLimits:
     archive_entries: int = 20_000
     seconds: float = 120.0
     memory_bytes: int = 2 * 1024 * 1024 * 1024
+    ocr: str | None = None
+    ocr_page_seconds: float = 60.0
+    ocr_seconds: float = 3600.0
+
+    @property
+    def most_seconds(self) -> float:
+        """The most that a file may take."""
+        return self.seconds if self.ocr is None else max(self.seconds, self.ocr_seconds)
 
 
 DEFAULT_LIMITS = LoadLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How bytes become text, where that is a question.
+
+    Attributes:
+        encoding: the text encoding; detected when left out.
+        ocr: the languages in which pages of PDFs without text are recognised, see `LoadLimits`.
+    """
+
+    encoding: str | None = None
+    ocr: str | None = None
+
+
+AS_DETECTED = Loading()
 
 
 @runtime_checkable

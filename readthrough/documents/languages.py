@@ -21,7 +21,7 @@ LANGUAGES = {
     ".ini": "ini", ".cfg": "ini", ".conf": "ini", ".properties": "properties", ".env": "properties",
     ".xml": "xml", ".xsd": "xml", ".xsl": "xml", ".svg": "xml", ".css": "css", ".scss": "scss", ".less": "less",
     ".vue": "vue", ".svelte": "svelte", ".cmake": "cmake", ".mk": "make", ".nix": "nix", ".tf": "hcl", ".hcl": "hcl",
-    ".diff": "diff", ".patch": "diff", ".ipynb": "json",
+    ".diff": "diff", ".patch": "diff",
 }  # fmt: skip
 FILE_NAMES = {"dockerfile": "dockerfile", "makefile": "make", "cmakelists.txt": "cmake", "jenkinsfile": "groovy"}
 DATA = frozenset(("yaml", "toml", "json", "ini", "properties", "xml", "css", "scss", "less", "diff"))

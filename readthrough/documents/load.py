@@ -15,7 +15,7 @@ from readthrough import catalogue
 from readthrough.documents.base import DEFAULT_LIMITS, Loader, LoadLimits
 from readthrough.documents.folder import display_name, walk
 from readthrough.documents.languages import language_of
-from readthrough.documents.loaders.docx import OLE_MAGIC
+from readthrough.documents.office import OLE_MAGIC
 from readthrough.documents.reading import read_stream
 from readthrough.documents.sandbox import Sandbox
 from readthrough.errors import (
@@ -30,6 +30,16 @@ from readthrough.types import Document, Event, SkippedFile
 
 STDIN = "-"
 HEAD_BYTES = 4096
+# The end of a zip archive, where the names of all its entries stand.
+TAIL_BYTES = 64 * 1024
+# The entry by which the archive of each format is known.
+ZIP_ENTRIES = (
+    (b"application/epub+zip", ".epub"),
+    (b"word/document.xml", ".docx"),
+    (b"ppt/presentation.xml", ".pptx"),
+    (b"xl/workbook.xml", ".xlsx"),
+)
+ZIP_MAGIC = b"PK\x03\x04"
 OnEvent = Callable[[Event], None]
 
 
@@ -68,6 +78,15 @@ def load(
             return own.load(loader, file, name, encoding)
     except OSError as error:
         raise DocumentError(f"cannot be read: {error.strerror or error}", path=name) from error
+
+
+def load_within(path: Path, name: str, limits: LoadLimits) -> Document:
+    """Read one file in this process, whatever its format: for a loader that meets a file in its own, under its limits.
+
+    Raises:
+        DocumentError: as `load`.
+    """
+    return build(_choose(path.name, _head(path, name), name), limits, None).load(path, name)
 
 
 def load_bytes(
@@ -212,6 +231,7 @@ def _nearest_hint(path: Path) -> str | None:
 
 
 def _head(path: Path, name: str) -> bytes:
+    """The first bytes of a file, of a zip archive also the last."""
     status = _require(path, name)
     if stat.S_ISDIR(status.st_mode):
         raise DocumentError("is a folder, not a file", path=name)
@@ -220,7 +240,11 @@ def _head(path: Path, name: str) -> bytes:
         raise DocumentError("not a regular file but a pipe, socket or device", path=name, hint=hint)
     try:
         with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
+            if head.startswith(ZIP_MAGIC) and status.st_size > HEAD_BYTES:
+                file.seek(max(HEAD_BYTES, status.st_size - TAIL_BYTES))
+                head += file.read(TAIL_BYTES)
+            return head
     except PermissionError as error:
         raise MissingPathError("may not be read: permission denied", path=name) from error
     except OSError as error:
@@ -268,11 +292,10 @@ def _sniff(head: bytes, name: str) -> str | None:
         return ".pdf"
     if head.startswith(OLE_MAGIC):
         return ".docx"
-    if head.startswith(b"PK\x03\x04"):
-        if b"application/epub+zip" in head:
-            return ".epub"
-        if b"word/" in head or b"[Content_Types].xml" in head:
-            return ".docx"
+    if head.startswith(ZIP_MAGIC):
+        for entry, suffix in ZIP_ENTRIES:
+            if entry in head:
+                return suffix
         raise NotTextError("a zip archive", path=name, hint="unpack it and give the folder")
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower()
     return ".html" if start.startswith((b"<!doctype html", b"<html")) else None

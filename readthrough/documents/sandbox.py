@@ -30,7 +30,9 @@ WORKER_DOCUMENTS = 100
 WORKER_MEMORY_RATIO = 0.25
 BLOCK_BYTES = 1 << 20
 # Nothing secret goes to a process that parses files of strangers.
-KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+KEPT_ENVIRONMENT = (
+    "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TESSDATA_PREFIX",
+)  # fmt: skip
 
 
 class Sandbox:
@@ -72,7 +74,8 @@ class Sandbox:
                 answer = worker.ask(request, self._limits)
             except TimeoutError as error:
                 self._stop()
-                raise DocumentError(f"took longer than {self._limits.seconds:g} seconds to parse", path=name) from error
+                reason = f"took longer than {self._limits.most_seconds:g} seconds to parse"
+                raise DocumentError(reason, path=name) from error
             except (BrokenPipeError, EOFError) as error:
                 reason = f"the parser crashed ({worker.cause_of_death()})"
                 self._stop()
@@ -122,7 +125,7 @@ class _Worker:
             EOFError, BrokenPipeError: the worker ended, or announced an answer larger than its memory.
         """
         self.documents += 1
-        deadline = time.monotonic() + limits.seconds
+        deadline = time.monotonic() + limits.most_seconds
         if self._process.stdin is None or self._process.stdout is None:
             raise EOFError
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -161,7 +164,9 @@ class _Worker:
 
     def stop(self) -> None:
         """Kill the process and close what belongs to it."""
-        self._process.kill()
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):  # it has just ended
+                os.killpg(self._process.pid, signal.SIGKILL)  # with what it started: it leads a session of its own
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:

@@ -55,15 +55,18 @@ _LAST_WORD = re.compile(r"[^\s(\[{\"'\u201c\u2018\u2014]*$")
 _FIRST_WORD = re.compile(r"\w*")
 # A line shorter than this share of the longest in its block, even with the next word, was ended on purpose.
 _SHORT_LINE_RATIO = 0.6
+# What divides the cells of a table's rows, and how often each stands in a line of prose with no space behind it.
+_CELL_SIGNS = (("\t", 0), (";", 0), ("|", 0), (",", 1))
 _SOFT_BREAKS = tuple(map(re.compile, (r";(?=\s)|\uff1b", r"[,:](?=\s)|[\uff0c\u3001]", r"(?<=\S)(?=\s)")))
 
 
 def sentence_spans(text: str, start: int = 0) -> list[Span]:
     """The sentences of `text` as (start, end) pairs, shifted by `start`.
 
-    Blank lines, list items, headings, table rows and verse numbers divide, and line ends far short of the
-    right margin; other single newlines do not (hard-wrapped prose), nor do abbreviations, initials and
-    decimals. A sentence longer than `LONG_CHARS` is divided at a semicolon, a comma, a space, or anywhere.
+    Blank lines, list items, headings, verse numbers and table rows (lines of as many cells as the one before)
+    divide, and line ends far short of the right margin; other single newlines do not (hard-wrapped prose), nor do
+    abbreviations, initials and decimals. A sentence longer than `LONG_CHARS` is divided at a semicolon, a comma, a
+    space, or anywhere.
     """
     spans: list[Span] = []
     position = 0
@@ -135,10 +138,23 @@ def _divides(text: str, before: Span, line: Span, width: int) -> bool:
         return True
     if _VERSE.match(text, *line) and text[before[0] : before[1]].rstrip()[-1:] in _VERSE_ENDS:
         return True
+    if any(_cells(text, line, sign) == count > least for sign, least, count in _row(text, before)):
+        return True
     following = text[line[0] : line[0] + 80].split(maxsplit=1)
     if not following or following[0][:1].islower():
         return False
     return before[1] - before[0] + 1 + len(following[0]) < _SHORT_LINE_RATIO * width
+
+
+def _row(text: str, line: Span) -> list[tuple[str, int, int]]:
+    """What may divide the cells of a line: each sign, how often it may stand in prose, and how often it does here."""
+    return [(sign, least, _cells(text, line, sign)) for sign, least in _CELL_SIGNS if sign in text[line[0] : line[1]]]
+
+
+def _cells(text: str, line: Span, sign: str) -> int:
+    """How often a sign stands in a line with no white space beside it."""
+    shown = text[line[0] : line[1]].strip()
+    return shown.count(sign) - shown.count(f"{sign} ") - shown.endswith(sign)
 
 
 def _sentences(text: str, start: int, end: int) -> Iterator[Span]:

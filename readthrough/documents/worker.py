@@ -66,7 +66,7 @@ def peak_memory_bytes() -> int:
 def limit_process(limits: LoadLimits) -> None:
     """Bound the memory of this process, and its processor time from here on in case the parent is gone."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_seconds = int(used.ru_utime + used.ru_stime + limits.seconds) + SPARE_CPU_SECONDS
+    cpu_seconds = int(used.ru_utime + used.ru_stime + limits.most_seconds) + SPARE_CPU_SECONDS
     _lower(resource.RLIMIT_CPU, cpu_seconds)
     _lower(resource.RLIMIT_CORE, 0)
     if sys.platform != "darwin":  # macOS refuses a limit below what a process has mapped already

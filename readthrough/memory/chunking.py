@@ -11,9 +11,12 @@ from readthrough.retrieval.base import Embedder
 from readthrough.retrieval.embedders.open import DEFAULT
 from readthrough.types import Chunk, Document
 
+OF_LINES = frozenset(("code", "csv"))
+"""Kinds of documents whose lines mean something, so that they are divided between them."""
+
 
 class ByKind:
-    """Source code by lines and definitions, everything else by sentences, in tokens of the embedder that reads them.
+    """Source code and tables of text by lines, everything else by sentences, in tokens of the embedder that reads them.
 
     No chunk is longer than the embedder reads at once.
     """
@@ -33,7 +36,7 @@ class ByKind:
     def split(self, document: Document) -> list[Chunk]:
         """See `documents.base.Chunker`."""
         prose, code = self._chunkers
-        return (code if document.kind == "code" else prose).split(document)
+        return (code if document.kind in OF_LINES else prose).split(document)
 
     @cached_property
     def _chunkers(self) -> tuple[Chunker, Chunker]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from readthrough.config import Spec
-from readthrough.documents.base import Chunker
+from readthrough.documents.base import AS_DETECTED, Chunker, Loading
 from readthrough.errors import LibraryError
 from readthrough.memory import holdings, store
 from readthrough.memory.chunking import ByKind
@@ -113,7 +113,7 @@ class Library:
         self,
         paths: Sequence[str | os.PathLike[str]],
         *,
-        encoding: str | None = None,
+        loading: Loading = AS_DETECTED,
         stdin: bytes | None = None,
         vectors: bool = True,
         on_event: OnEvent | None = None,
@@ -123,7 +123,7 @@ class Library:
 
         Args:
             paths: files and folders; `-` stands for `stdin`.
-            encoding: the text encoding, when detecting it is not wanted.
+            loading: the text encoding, when detecting it is not wanted, and whether images of pages are recognised.
             stdin: bytes to read as a document, where `paths` names `-`.
             vectors: embed the chunks now; otherwise the first search that needs vectors does.
             on_event: hears of progress, in place of the library's own listener.
@@ -136,18 +136,18 @@ class Library:
         self._keeper.on_event = listener = on_event or self.on_event
         shown = [os.fspath(path) for path in paths]
         splits = self._chunker if chunker is None else chunker
-        return self._recovering(lambda: self._shelve(shown, encoding, stdin, vectors, (splits, listener)))
+        return self._recovering(lambda: self._shelve(shown, loading, stdin, vectors, (splits, listener)))
 
     def _shelve(
         self,
         paths: Sequence[str],
-        encoding: str | None,
+        loading: Loading,
         stdin: bytes | None,
         vectors: bool,
         using: tuple[Chunker, OnEvent | None],
     ) -> Shelf:
         chunker, listener = using
-        work = Shelving(self._database, self._analyzer, (chunker.fingerprint, chunker), encoding, listener)
+        work = Shelving(self._database, self._analyzer, (chunker.fingerprint, chunker), loading, listener)
         work.run(paths, stdin)
         rows = [item.document for item in work.placed]
         with self._database.write() as connection:
@@ -159,6 +159,26 @@ class Library:
             self.vectors.ensure(shelf.chunk_array())
         if self._size_limit_bytes is not None:
             self._shrink(self._size_limit_bytes, frozenset(rows))
+        return shelf
+
+    def shelve_texts(self, documents: Iterable[Document], *, vectors: bool = True) -> Shelf:
+        """Put texts that are no files on a shelf; what the library already has is not indexed again.
+
+        `vectors` as for `shelve`. They stay until they are taken out: by `delete`, `prune` or `keep`.
+
+        Raises:
+            LibraryError: the library cannot be read or written.
+        """
+        given = tuple(documents)
+        return self._recovering(lambda: self._shelve_texts(given, vectors))
+
+    def _shelve_texts(self, documents: Sequence[Document], vectors: bool) -> Shelf:
+        chunker = (self._chunker.fingerprint, self._chunker)
+        work = Shelving(self._database, self._analyzer, chunker, AS_DETECTED, self.on_event)
+        work.enter(documents)
+        shelf = Shelf(self, work.placed, self._chunker.fingerprint, ())
+        if vectors:
+            self.vectors.ensure(shelf.chunk_array())
         return shelf
 
     def list(self) -> tuple[Holding, ...]:
@@ -185,6 +205,13 @@ class Library:
             doomed = tuple(holdings.named(self.connection(), name) for name in names)
             self._take_out(doomed)
         return doomed
+
+    def keep(self, kind: str, ids: Collection[str]) -> None:
+        """Take out all documents of a kind but those with these ids."""
+        with self.guard():
+            doomed = [held for held in holdings.all_of(self.connection()) if held.kind == kind and held.id not in ids]
+            if doomed:
+                self._take_out(doomed)
 
     def size(self) -> int:
         """What the library takes on disk, in bytes."""

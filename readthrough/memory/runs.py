@@ -34,6 +34,8 @@ _TABLES = (
 )
 _RUN = "SELECT id, started, finished, question, choices, workflow, model, recipe, answer FROM runs"
 
+_KEY = "json_extract(recipe, '$.key')"
+
 _HOLDS = r"""WHERE question LIKE ? ESCAPE '\' OR json_extract(answer, '$.answer') LIKE ? ESCAPE '\' OR EXISTS (
     SELECT 1 FROM run_texts JOIN texts USING (hash) WHERE run = runs.id AND text LIKE ? ESCAPE '\')"""
 
@@ -98,6 +100,19 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute("DROP TABLE runs_0")
 
 
+def _add_calls(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE calls (
+            run TEXT NOT NULL REFERENCES runs ON DELETE CASCADE, number INTEGER NOT NULL, node TEXT NOT NULL,
+            call TEXT NOT NULL, reply TEXT NOT NULL, PRIMARY KEY (run, number, node, call)) WITHOUT ROWID"""
+    )
+
+
+def _index_keys(connection: sqlite3.Connection) -> None:
+    """What tells a question that was asked before (see `readthrough.agents.runs.recipe.key_of`)."""
+    connection.execute(f"CREATE INDEX runs_key ON runs ({_KEY})")
+
+
 def text_hash(text: str) -> str:
     """The SHA-256 of a text, under which the log keeps it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -118,7 +133,7 @@ class RunLog:
             LibraryError: the file cannot be opened as a run log.
         """
         self.path = path
-        self._file = SqliteFile(path, (_create,), "run log")
+        self._file = SqliteFile(path, (_create, _add_calls, _index_keys), "run log")
 
     def start(
         self,
@@ -141,6 +156,7 @@ class RunLog:
     def finish(self, run: str, answer: dict[str, Any]) -> None:
         """Note the answer of a run (`Answer.to_dict()`)."""
         with self._file.write() as db:
+            db.execute("DELETE FROM calls WHERE run = ?", (run,))
             row = (time.time(), json.dumps(answer, ensure_ascii=False), run)
             db.execute("UPDATE runs SET finished = ?, answer = ? WHERE id = ?", row)
 
@@ -151,6 +167,12 @@ class RunLog:
         text = json.dumps(values, ensure_ascii=False)
         with self._file.write() as db:
             db.execute("INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?)", (run, step.number, step.node, text))
+            # Not yet those of this step: a kill may still come between here and its checkpoint.
+            db.execute("DELETE FROM calls WHERE run = ? AND number < ?", (run, step.number))
+
+    def calls(self, run: str, number: int, node: str) -> Calls:
+        """The replies of endpoints that a step got, until the next step is noted."""
+        return Calls(self._file, (run, number, node))
 
     def put(self, run: str, text: str) -> str:
         """Keep a text of a run; returns its SHA-256, under which `get` finds it."""
@@ -186,6 +208,11 @@ class RunLog:
     def has(self, run: str) -> bool:
         """Whether there is a run with just this id."""
         return bool(self._file.read("SELECT 1 FROM runs WHERE id = ?", run))
+
+    def same(self, key: str) -> Run | None:
+        """The newest run whose recipe has this key."""
+        rows = self._file.read(f"{_RUN} WHERE {_KEY} = ? ORDER BY started DESC, id DESC LIMIT 1", key)
+        return _run(rows[0]) if rows else None
 
     def find(self, name: str) -> Run:
         """The run with the id `name`, or whose id begins or ends so; `last` is the newest.
@@ -257,6 +284,26 @@ class RunLog:
 
     def _lock_file(self, run: str) -> Path:
         return (self.path or Path()).parent / "running" / f"{run}.lock"
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The replies of endpoints within one step, for when it is repeated (`readthrough.models.journal.Replies`)."""
+
+    file: SqliteFile
+    step: tuple[str, int, str]
+
+    def find(self, call: str) -> dict[str, Any] | None:
+        """The reply that is kept of a call."""
+        query = "SELECT reply FROM calls WHERE run = ? AND number = ? AND node = ? AND call = ?"
+        rows = self.file.read(query, *self.step, call)
+        return json.loads(rows[0][0]) if rows else None
+
+    def keep(self, call: str, reply: dict[str, Any]) -> None:
+        """Keep the reply of a call."""
+        with self.file.write() as db:
+            values = (*self.step, call, json.dumps(reply, ensure_ascii=False))
+            db.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?)", values)
 
 
 def _run(row: tuple[Any, ...]) -> Run:

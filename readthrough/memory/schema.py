@@ -82,6 +82,10 @@ def _add_token_vectors(connection: sqlite3.Connection) -> None:
     connection.execute(token_vectors.TABLE)
 
 
+def _stem_turkish_again(connection: sqlite3.Connection) -> None:
+    keywords.stem_again(connection, "tr")  # a word with an İ was two
+
+
 Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
 
 MIGRATIONS: Migrations = (
@@ -92,6 +96,7 @@ MIGRATIONS: Migrations = (
     _add_trees,
     _add_stems,
     _add_token_vectors,
+    _stem_turkish_again,
 )
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 

@@ -102,6 +102,10 @@ class Shelf:
         """
         return self._document(document_id)
 
+    def entry(self, document_id: str) -> Entry:
+        """What is known of a document without its text; a KeyError where it is not on this shelf."""
+        return self._entries[document_id]
+
     def chunk_ids(self, document_id: str | None = None) -> list[int]:
         """The chunk ids of one document, or of all, in reading order."""
         if document_id is not None:
@@ -377,8 +381,7 @@ class Shelf:
         return array
 
     def _read_document(self, document_id: str) -> Document:
-        entry = self._entries[document_id]
-        return self._library.read_document(self._rows[document_id], entry.path)
+        return self._library.read_document(self._rows[document_id], self._entries[document_id].path)
 
 
 def _chunks_of(connection: sqlite3.Connection, documents: Sequence[int], chunker: str) -> dict[int, list[Chunk]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from readthrough.documents.base import Chunker
+from readthrough.documents.base import DEFAULT_LIMITS, Chunker, Loading
 from readthrough.documents.folder import display_name
 from readthrough.documents.load import load_all
 from readthrough.memory import store
@@ -47,13 +47,13 @@ class Shelving:
         database: Database,
         analyzer: Analyzer,
         chunker: tuple[str, Chunker],
-        encoding: str | None,
+        loading: Loading,
         on_event: Callable[[Event], None] | None,
     ) -> None:
         self._database = database
         self._analyzer = analyzer
         self._chunker_name, self._chunker = chunker
-        self._encoding = encoding
+        self._loading = loading
         self._on_event = on_event
         self._sources: dict[str, store.Source] = {}
         self._known: dict[str, Placed] = {}
@@ -72,11 +72,20 @@ class Shelving:
         """
         items = load_all(
             paths,
-            encoding=self._encoding,
+            limits=replace(DEFAULT_LIMITS, ocr=self._loading.ocr),
+            encoding=self._loading.encoding,
             stdin=None if stdin is None else io.BytesIO(stdin),
             known=self._is_known,
             on_event=self._on_event,
         )
+        self.enter(items)
+
+    def enter(self, items: Iterable[Document | Path | SkippedFile]) -> None:
+        """Enter documents, files that are known, and what was skipped; the result is in `placed` and `skipped`.
+
+        Raises:
+            LibraryError: the library cannot be read or written.
+        """
         for item in items:
             if isinstance(item, SkippedFile):
                 self.skipped.append(item)
@@ -93,7 +102,7 @@ class Shelving:
         connection = self._database.connection()
         try:
             source = self._sources[name] = store.Source.of(path)
-            known = store.find_file(connection, source, self._encoding)
+            known = store.find_file(connection, source, self._loading)
             if known is None or store.find_split(connection, known.document, self._chunker_name) is None:
                 return False
             if not known.unchanged and _fingerprint(path) != known.id:
@@ -107,7 +116,7 @@ class Shelving:
 
     def _split(self, document: Document) -> _Loaded:
         connection = self._database.connection()
-        loading = store.loading_of(document.kind, self._encoding)
+        loading = store.loading_of(document.kind, self._loading)
         row = store.find_document(connection, document, loading)
         if row is not None and store.find_split(connection, row, self._chunker_name) is not None:
             return _Loaded(document, loading, None)

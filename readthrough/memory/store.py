@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from readthrough.documents.base import Loading
 from readthrough.errors import LibraryError
 from readthrough.retrieval import keywords
 from readthrough.retrieval.analysis import Analyzer
@@ -65,19 +66,24 @@ class KnownFile:
     unchanged: bool
 
 
-def loading_of(kind: str, encoding: str | None) -> str:
+WITH_IMAGES = frozenset(("pdf", "eml"))
+"""The loaders whose texts depend on the languages in which images of pages are recognised."""
+
+
+def loading_of(kind: str, loading: Loading) -> str:
     """How bytes become text: two documents of the same bytes and the same loading are the same."""
-    return f"{kind}/{LOADING_VERSIONS.get(kind, LOADING_VERSION)}/{encoding or 'detected'}"
+    shown = f"{kind}/{LOADING_VERSIONS.get(kind, LOADING_VERSION)}/{loading.encoding or 'detected'}"
+    return f"{shown}/{loading.ocr}" if loading.ocr and kind in WITH_IMAGES else shown
 
 
-def find_file(connection: sqlite3.Connection, source: Source, encoding: str | None) -> KnownFile | None:
-    """What is known of a file that was read before, in this encoding."""
+def find_file(connection: sqlite3.Connection, source: Source, loading: Loading) -> KnownFile | None:
+    """What is known of a file that was read before in this way."""
     row = connection.execute(
         """SELECT documents.key, documents.id, documents.kind, files.loading, size_bytes, modified_ns, changed_ns,
         inode, seen_ns FROM files JOIN documents ON documents.key = files.document WHERE path = ?""",
         (source.path,),
     ).fetchone()
-    if row is None or row[3] != loading_of(row[2], encoding):
+    if row is None or row[3] != loading_of(row[2], loading):
         return None
     quiet = row[8] - max(row[5], row[6]) > RACY_NS
     return KnownFile(row[0], row[1], quiet and row[4:8] == astuple(source.mark))

@@ -76,14 +76,13 @@ class TokenVectorStore:
 
     def check(self) -> list[str]:
         """Verify every row; what is wrong is taken out, to be made again when it is needed."""
-        problems: list[str] = []
         select = "SELECT rowid, chunk, tokens, checksum, vectors FROM token_vectors"
-        for row, chunk, tokens, checksum, data in self._database.connection().execute(select):
-            if not _is_whole(tokens, checksum, data):
-                problems.append(f"the token vectors of chunk {chunk} are damaged")
-                with self._database.write() as connection:
-                    connection.execute("DELETE FROM token_vectors WHERE rowid = ?", (row,))
-        return problems
+        rows = self._database.connection().execute(select)
+        damaged = [(row, chunk) for row, chunk, *stored in rows if not _is_whole(*stored)]
+        if damaged:
+            with self._database.write() as connection:
+                connection.executemany("DELETE FROM token_vectors WHERE rowid = ?", ((row,) for row, _ in damaged))
+        return [f"the token vectors of chunk {chunk} are damaged" for _, chunk in damaged]
 
     def _whole(self, chunk_ids: np.ndarray) -> TokenBatch | None:
         for _ in range(ATTEMPTS):

@@ -65,6 +65,11 @@ class Completion:
     usage: Usage
     logprob: float | None = None
 
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Completion:
+        """The completion that `asdict` made `values` of."""
+        return cls(**{**values, "usage": Usage(**values["usage"])})
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -72,6 +77,11 @@ class Choice:
 
     probabilities: tuple[float, ...]
     usage: Usage = field(default_factory=Usage)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Choice:
+        """The choice that `asdict` made `values` of."""
+        return cls(tuple(values["probabilities"]), Usage(**values["usage"]))
 
     @property
     def best(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -17,6 +17,11 @@ WAIT_SECONDS = 0.2
 
 _Kind = Literal["complete", "choose", "likelihood"]
 _Result = TypeVar("_Result")
+
+
+def calling(model: ModelBackend) -> AbstractContextManager[None]:
+    """`Gathering.calling` where the model is one; nothing for others."""
+    return model.calling() if isinstance(model, Gathering) else nullcontext()
 
 
 @dataclass(eq=False)

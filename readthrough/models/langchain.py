@@ -14,6 +14,7 @@ from readthrough.models.endpoint.address import redact
 from readthrough.models.endpoint.faults import is_too_long
 from readthrough.models.endpoint.replies import stop_at
 from readthrough.models.estimate import ESTIMATE_ID, estimate_prompt_tokens, estimate_tokens
+from readthrough.models.journal import once
 from readthrough.models.loop import Loop
 from readthrough.models.structured import check_options, check_schema, choose_json, complete_json, prompted
 from readthrough.types import Usage
@@ -75,7 +76,7 @@ class LangChainModel(ModelBackend):
             self._check_fits(request)
             if request.schema is not None:
                 check_schema(request.schema)
-        return self._loop.map(self._answer, requests, self.concurrency)
+        return self._loop.map(once(self._answer, Completion.of, self.name), requests, self.concurrency)
 
     def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
         """One vote by structured output: probability 1 for the option that it names."""
@@ -86,7 +87,8 @@ class LangChainModel(ModelBackend):
         async def one(pair: tuple[Request, Sequence[str]]) -> Choice:
             return await choose_json(self._answer, *pair)
 
-        return self._loop.map(one, list(zip(requests, options, strict=True)), self.concurrency)
+        pairs = list(zip(requests, options, strict=True))
+        return self._loop.map(once(one, Choice.of, self.name), pairs, self.concurrency)
 
     def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
         """Complete one request, handing over the text as it comes.

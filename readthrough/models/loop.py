@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ class Loop:
             future.cancel()
             raise
 
-    def map(self, function: Callable[[S], Coroutine[Any, Any, T]], items: Sequence[S], concurrency: int) -> list[T]:
+    def map(self, function: Callable[[S], Awaitable[T]], items: Sequence[S], concurrency: int) -> list[T]:
         """`function` of every item, at most `concurrency` at a time, results in the items' order.
 
         The first failure, or Ctrl-C, cancels the rest and is raised.

@@ -24,6 +24,7 @@ from readthrough.models.estimate import (
     estimate_tokens,
     fewest_prompt_tokens,
 )
+from readthrough.models.journal import once
 from readthrough.models.structured import check_options, check_schema, choose_json, complete_json, prompted
 from readthrough.types import Usage
 
@@ -124,7 +125,7 @@ class OpenAIModel(ModelBackend):
             self._check_fits(request)
             if request.schema is not None:
                 check_schema(request.schema)
-        return self._connection.loop.map(self._complete, requests, self.concurrency)
+        return self._connection.loop.map(once(self._complete, Completion.of, self.name), requests, self.concurrency)
 
     def choose(self, requests: Sequence[Request], options: Sequence[Sequence[str]]) -> list[Choice]:
         """By the first token's logprobs where the server gives them and they tell the options apart, else by votes.
@@ -135,7 +136,7 @@ class OpenAIModel(ModelBackend):
         for request in requests:
             self._check_fits(replace(request, max_tokens=1))
         pairs = list(zip(requests, options, strict=True))
-        return self._connection.loop.map(self._choose, pairs, self.concurrency)
+        return self._connection.loop.map(once(self._choose, Choice.of, self.name), pairs, self.concurrency)
 
     def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
         """Complete one request, handing over the text as it comes. Checked JSON comes in one piece.

@@ -186,7 +186,7 @@ def check_folder(folder: Path) -> Path:
     """`folder`, if a model can be loaded from it.
 
     Raises:
-        WeightsError: config.json, the safetensors or one of their shards is missing.
+        WeightsError: config.json, the safetensors or one of their shards is missing, or their index is damaged.
     """
     if not (folder / "config.json").is_file():
         raise WeightsError("no config.json in the model's folder", path=str(folder))
@@ -198,7 +198,10 @@ def check_folder(folder: Path) -> Path:
         )
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WeightsError(f"the file that names the shards cannot be read: {error}", path=str(index)) from error
         missing = sorted(shard for shard in shards if not (folder / shard).is_file())
         if missing:
             raise WeightsError(f"shards are missing: {', '.join(missing)}", path=str(folder))

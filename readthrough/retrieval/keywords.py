@@ -24,12 +24,14 @@ STEMMED_TABLES = (
 
 
 def indexed(document: Document, start: int, end: int) -> str:
-    """What is indexed of a span of a document: its text, of source code also the names of the definitions around it.
+    """What is indexed of a span of a document: its text, and what names its parts.
+
+    Of source code these are the definitions around it, of a table of text its columns.
 
     A part of a long method is then found by the method's name and by its class's: over 12 questions about a
     repository with known lines, the chunks of 0.77 of these were among the first 10, without the names of 0.72.
     """
-    title = document.section_at(start) if document.kind == "code" else None
+    title = document.section_at(start) if document.kind in ("code", "csv") else None
     return f"{title}\n{document.text[start:end]}" if title else document.text[start:end]
 
 
@@ -97,11 +99,10 @@ def count(
 ) -> dict[str, dict[str, list[tuple[int, int]]]]:
     """What the index holds of some chunks, counted anew from their texts: (chunk id, uses) by analysis and term."""
     wanted = json.dumps(list(chunk_ids))
-    select = """SELECT DISTINCT document FROM chunks JOIN splits ON splits.key = split
-        WHERE chunks.id IN (SELECT value FROM json_each(?))"""
-    rows = [row for (row,) in connection.execute(select, (wanted,))]
+    holding = """WHERE key IN (SELECT document FROM chunks JOIN splits ON splits.key = split
+        WHERE chunks.id IN (SELECT value FROM json_each(?)))"""
     among, found = frozenset(chunk_ids), dict[str, dict[str, list[tuple[int, int]]]]()
-    for row, document, spans in _documents(connection, rows):
+    for row, document, spans in _documents(connection, holding, wanted):
         chunks = [chunk for chunk in spans if chunk[0] in among]
         prepared = [prepare(indexed(document, *span)) for _, *span in chunks]
         stemmed_in = language(connection, row)
@@ -169,15 +170,25 @@ def stem(connection: sqlite3.Connection) -> None:
             add(connection, analyzer, ids, texts, found)
 
 
+def stem_again(connection: sqlite3.Connection, language: str) -> None:
+    """Index the documents that are stemmed in a language again, after a change of its analysis."""
+    analyzer = Analyzer()
+    among = "WHERE key IN (SELECT document FROM stemmed WHERE language = ?)"
+    for _, document, chunks in _documents(connection, among, language):
+        rows = [(chunk, prepare(indexed(document, *span))) for chunk, *span in chunks]
+        connection.executemany(f"DELETE FROM {SNOWBALL} WHERE rowid = ?", ((chunk,) for chunk, _ in rows))
+        _add_stems(connection, analyzer, rows, language)
+
+
 def _documents(
-    connection: sqlite3.Connection, rows: Sequence[int] | None = None
+    connection: sqlite3.Connection, among: str = "", *values: str
 ) -> Iterator[tuple[int, Document, list[tuple[int, int, int]]]]:
-    """Every document, or those of `rows`: its row, as much of it as is indexed, and (id, start, end) of its chunks."""
+    """Every document (or those that a clause picks): its row, as much of it as is indexed, (id, start, end) of its
+    chunks."""
     select = "SELECT chunks.id, start, stop FROM chunks JOIN splits ON splits.key = split WHERE document = ?"
-    query, values = "SELECT key, kind, text, sections FROM documents", tuple[str, ...]()
-    if rows is not None:
-        query, values = f"{query} WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(rows)),)
-    for key, kind, packed, spans in connection.execute(query, values):
+    for key, kind, packed, spans in connection.execute(
+        f"SELECT key, kind, text, sections FROM documents {among}", values
+    ):
         try:
             text = zlib.decompress(packed).decode("utf-8", "surrogatepass")
         except (zlib.error, UnicodeDecodeError):

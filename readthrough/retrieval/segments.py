@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from readthrough.errors import MissingExtraError
+from readthrough.errors import needed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,10 +153,6 @@ def load_faiss() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
+    with needed("faiss", "'readthrough[cpu]' (with an NVIDIA GPU: 'readthrough[gpu]')"):
         import faiss
-    except ImportError as error:
-        raise MissingExtraError(
-            "faiss is not installed", hint="pip install 'readthrough[cpu]' (with an NVIDIA GPU: 'readthrough[gpu]')"
-        ) from error
     return faiss

@@ -101,7 +101,7 @@ def language_of(text: str) -> str | None:
 
     Of a long text eight slices are looked at, so that what stands before and behind it does not count for the whole.
     """
-    words = _WORD.findall(_sample(text).lower())
+    words = _WORD.findall(_lower(_sample(text)))
     scores: defaultdict[str, float] = defaultdict(float)
     kinds: Counter[str] = Counter()
     for word, count in Counter(words).items():
@@ -126,6 +126,11 @@ def _sample(text: str) -> str:
     return "\n".join(text[start : start + _SLICE_CHARS] for start in starts)
 
 
+def _lower(text: str) -> str:
+    """`text` in small letters; that of `İ` is an i alone: with the dot as a character of its own a word would break."""
+    return text.lower().replace("i\u0307", "i")
+
+
 class Stemmers:
     """Words without their endings, by Snowball. Safe to share by threads."""
 
@@ -140,7 +145,7 @@ class Stemmers:
         So words of one language never meet words of another that look like them.
         """
         with self._lock:  # the stemmers have a state
-            return " ".join(language + self._stem(word, language) for word in _PIECE.findall(text.lower()))
+            return " ".join(language + self._stem(word, language) for word in _PIECE.findall(_lower(text)))
 
     def _compute(self, word: str, language: str) -> str:
         if language not in self._opened:

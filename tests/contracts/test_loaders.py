@@ -13,7 +13,17 @@ from readthrough.documents.base import Loader, LoadLimits
 from readthrough.documents.load import load
 from readthrough.errors import DocumentError, InputError, MissingPathError
 from readthrough.types import Document
-from tests.document_samples import epub_entries, pdf_bytes, save_docx, zip_bytes
+from tests.document_samples import (
+    epub_entries,
+    mail,
+    notebook,
+    notebook_cell,
+    pdf_bytes,
+    save_docx,
+    save_pptx,
+    save_xlsx,
+    zip_bytes,
+)
 
 # A loader that is new in the catalogue needs a sample here; the test below says so.
 FILE_NAMES = {
@@ -23,16 +33,22 @@ FILE_NAMES = {
     "pdf": "paper.pdf",
     "epub": "novel.epub",
     "docx": "report.docx",
+    "pptx": "talk.pptx",
+    "xlsx": "figures.xlsx",
+    "csv": "keepers.csv",
+    "eml": "letter.eml",
+    "ipynb": "work.ipynb",
     "code": "module.py",
 }
 SENTENCE = "The keeper is named Ann."
+SAVE = {"docx": save_docx, "pptx": save_pptx, "xlsx": save_xlsx}
 
 
 def sample(loader: str, folder: Path) -> Path:
     """A file that this loader reads and that holds SENTENCE."""
     path = folder / FILE_NAMES[loader]
-    if loader == "docx":
-        save_docx(path)
+    if loader in SAVE:
+        SAVE[loader](path)
     else:
         path.write_bytes(
             {
@@ -43,6 +59,9 @@ def sample(loader: str, folder: Path) -> Path:
                 "epub": zip_bytes(
                     epub_entries({"a.xhtml": f"<h1>One</h1><p>{SENTENCE}</p>", "b.xhtml": "<p>More.</p>"})
                 ),
+                "csv": f"Hour;Note;Oil\nsix;{SENTENCE};2\nnine;More.;1\n".encode(),
+                "eml": bytes(mail("The lamp", f"{SENTENCE}\n", {"notes.md": b"# One\n\nMore.\n"})),
+                "ipynb": notebook([notebook_cell("# One"), notebook_cell(f"{SENTENCE}\n\n## Two\n\nMore.")]),
                 "code": f'def one():\n    """{SENTENCE}"""\n\n\ndef two():\n    return 2\n'.encode(),
             }[loader]
         )

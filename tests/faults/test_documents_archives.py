@@ -1,4 +1,4 @@
-"""EPUB and DOCX files are zip archives of XML: bombs, escapes and entities are refused, cheaply."""
+"""EPUB and Office files are zip archives of XML: bombs, escapes and entities are refused, cheaply."""
 
 from __future__ import annotations
 
@@ -21,11 +21,22 @@ from readthrough.documents.archive import Archive, parse_xml
 from readthrough.documents.base import DEFAULT_LIMITS, LoadLimits
 from readthrough.documents.load import load
 from readthrough.errors import DocumentError
-from tests.document_samples import docx_entries, docx_paragraph, epub_entries, many_entries_zip, zip_bytes
+from tests.document_samples import (
+    docx_entries,
+    docx_paragraph,
+    epub_entries,
+    many_entries_zip,
+    pptx_entries,
+    relation_entry,
+    xlsx_entries,
+    zip_bytes,
+)
 
 LOADERS = {
     ".docx": "readthrough.documents.loaders.docx:DocxLoader",
     ".epub": "readthrough.documents.loaders.epub:EpubLoader",
+    ".pptx": "readthrough.documents.loaders.pptx:PptxLoader",
+    ".xlsx": "readthrough.documents.loaders.xlsx:XlsxLoader",
 }
 PEAK_BYTES = 300_000_000
 
@@ -64,6 +75,9 @@ def bombs() -> dict[str, tuple[str, bytes, str]]:
         "overlap": ("d.docx", overlapping_zip(), "zip bomb: .* overlaps"),
         "lying": ("e.docx", lying_zip(), "broken"),
         "epub": ("f.epub", zip_bytes(epub_entries({"a.xhtml": "a" * 150_000_000})), "zip bomb: unpacks"),
+        "slides": ("g.pptx", zip_bytes(pptx_entries("a" * 150_000_000)), "zip bomb: unpacks"),
+        "rows": ("h.xlsx", zip_bytes(xlsx_entries("<row><c><v>1</v></c></row>" * 6_000_000)), "zip bomb: unpacks"),
+        "strings": ("i.xlsx", zip_bytes(xlsx_entries("", strings=("a" * 150_000_000,))), "zip bomb: unpacks"),
     }
 
 
@@ -92,9 +106,14 @@ ESCAPES = ["../../outside.xhtml", "/etc/passwd", "a/../../b", "..\\b", "C:/b"]
 
 
 @pytest.mark.parametrize("name", ESCAPES)
-@pytest.mark.parametrize("suffix", [".epub", ".docx"])
+@pytest.mark.parametrize("suffix", [".epub", ".docx", ".pptx", ".xlsx"])
 def test_entries_that_point_outside_are_refused(name: str, suffix: str, tmp_path: Path) -> None:
-    entries = epub_entries({"a.xhtml": "<p>Text</p>"}) if suffix == ".epub" else docx_entries(docx_paragraph("Text"))
+    entries = {
+        ".epub": epub_entries({"a.xhtml": "<p>Text</p>"}),
+        ".docx": docx_entries(docx_paragraph("Text")),
+        ".pptx": pptx_entries("Text"),
+        ".xlsx": xlsx_entries("<row><c><v>1</v></c></row>"),
+    }[suffix]
     path = tmp_path / f"escape{suffix}"
     path.write_bytes(zip_bytes({**entries, name: "outside"}))
     with pytest.raises(DocumentError, match="unsafe: the entry"):
@@ -119,6 +138,18 @@ def test_a_spine_that_points_outside_reads_nothing(href: str, tmp_path: Path) ->
     (tmp_path / "spine.epub").write_bytes(zip_bytes(entries))
     with pytest.raises(DocumentError, match="missing"):
         load(tmp_path / "spine.epub")
+
+
+@pytest.mark.parametrize(
+    "target", ["../../../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "http://127.0.0.1/x"]
+)
+def test_relations_that_point_outside_read_nothing(target: str, tmp_path: Path) -> None:
+    slides = {**pptx_entries("Text"), "ppt/_rels/presentation.xml.rels": relation_entry({target: "slide"})}
+    sheets = {**xlsx_entries("<row/>"), "xl/_rels/workbook.xml.rels": relation_entry({target: "worksheet"})}
+    for name, entries in (("a.pptx", slides), ("a.xlsx", sheets)):
+        (tmp_path / name).write_bytes(zip_bytes(entries))
+        with pytest.raises(DocumentError, match="is missing"):
+            load(tmp_path / name)
 
 
 @pytest.fixture
@@ -169,6 +200,8 @@ def test_entities_read_no_file_and_open_no_socket(case: str, listener: Any, tmp_
     package["OPS/package.opf"] = prolog + package["OPS/package.opf"].replace("<spine>", f"<spine>{entity}")
     files = {
         "a.docx": zip_bytes(docx_entries(docx_paragraph(f"Text {entity}"), prolog)),
+        "a.pptx": zip_bytes(pptx_entries(f"Text {entity}", prolog)),
+        "a.xlsx": zip_bytes(xlsx_entries(f"<row><c t='str'><v>Text {entity}</v></c></row>", prolog)),
         "a.epub": zip_bytes(book),
         "b.epub": zip_bytes(package),
         "a.xml": f"{prolog}<x>Text {entity}</x>".encode(),

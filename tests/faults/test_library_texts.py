@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from readthrough import catalogue
+from readthrough.documents.base import Loading
 from readthrough.errors import InputError
 from tests.library_samples import open_library
 
@@ -69,7 +70,7 @@ def test_a_text_in_another_encoding_is_found(tmp_path: Path, encoding: str) -> N
     wanted = words.get(encoding, "keeper lamp")
     path = tmp_path / "text.txt"
     path.write_bytes((f"{wanted}.\r\n\r\n" + "Other words here.\r\n\r\n" * 30).encode(encoding))
-    shelf = open_library(tmp_path / "home").shelve([path], encoding=encoding)
+    shelf = open_library(tmp_path / "home").shelve([path], loading=Loading(encoding))
     hits = shelf.search(wanted, 1, "bm25")
     assert wanted in hits[0].chunk.text
     assert hits[0].chunk.start == 0

@@ -39,6 +39,13 @@ def test_a_text_is_found_whatever_its_spaces_and_marks(library: Library, tmp_pat
     assert list(holding(shelf, "the lamp was lit on June 18")) == [] and list(holding(shelf, "1885")) == []
 
 
+def test_a_letter_that_becomes_two_in_small_is_found(library: Library, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("Die Lampe stand an der Straße zum Leuchtturm.", encoding="utf-8")
+    shelf = library.shelve([path])
+    assert list(holding(shelf, "an der Straße zum"))
+
+
 def test_sets_of_rows(library: Library, tmp_path: Path) -> None:
     folder = tmp_path / "docs" / "wiki"
     folder.mkdir(parents=True)

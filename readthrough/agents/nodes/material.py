@@ -42,5 +42,5 @@ def material(state: Mapping[str, Any], services: Services, passage_tokens: int =
         raise PromptTooLongError(
             f"no passage fits {budget} tokens", hint="raise passage_tokens, or make smaller chunks"
         )
-    passages = in_reading_order(services.chunks(kept), [entry.id for entry in services.shelf.documents])
+    passages = in_reading_order(services.chunks(kept), services.shelf.document_ids())
     return Material(passages_material(services, passages), tuple(passages))

@@ -52,9 +52,7 @@ class ReaderNode(AskingNode):
         question = state["question"]
         notes = services.get(state["notes"]) if state.get("notes") else NOTHING_YET
         spans: list[Span] = [tuple(span) for span in state.get("pointers", [])]
-        passages = in_reading_order(
-            services.shelf.get(state["passages"]), [entry.id for entry in services.shelf.documents]
-        )
+        passages = in_reading_order(services.shelf.get(state["passages"]), services.shelf.document_ids())
         for ids in self._windows([chunk.id for chunk in passages], question, services):
             chunks = services.chunks(ids)
             prompt = self.prompt.format(chunk=section_text(chunks), message=as_data(notes), question=question)

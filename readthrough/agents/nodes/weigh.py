@@ -16,7 +16,7 @@ from readthrough.agents.nodes.base import AskingNode, weighing_cost
 from readthrough.agents.nodes.covering import cover
 from readthrough.agents.reading.finding import weigh
 from readthrough.agents.reading.looking import IS_STATED
-from readthrough.agents.reading.passages import as_data, unwrap
+from readthrough.agents.reading.passages import as_data, unwrapped
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.types import Cost
@@ -58,7 +58,7 @@ class WeighNode(AskingNode):
         if "logits" in services.model.capabilities:
             return weigh(services, question, passages)
         # Without logits a vote a passage: those of one vote stay in the order they were found in.
-        texts = [as_data(unwrap(chunk.text)) for chunk in services.shelf.get(list(passages))]
+        texts = [as_data(text) for text in unwrapped(services.shelf.get(list(passages)), services.shelf)]
         requests = [Request.user(IS_STATED.format(material=text, question=question)) for text in texts]
         votes = services.choose(requests, [["Yes", "No"]] * len(requests))
         return {chunk: vote.probabilities[0] for chunk, vote in zip(passages, votes, strict=True)}

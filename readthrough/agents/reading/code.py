@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from readthrough.agents.base import Question
 from readthrough.agents.reading.answering import Reply
+from readthrough.agents.reading.pointers import Cited
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.runs.services import Services
 from readthrough.documents.sentences import sentence_spans
@@ -36,20 +37,19 @@ PLACES_MAX = 8
 _HEAD = "Where:"
 _SHARE = 0.5
 
-Listed = list[tuple[str, int, int, list[int]]]
-"""Spans of documents with the numbers of the sentences of an answer that they stand for."""
-
 
 def about_code(shelf: Shelf, chunks: Sequence[int] | None = None) -> bool:
     """Whether at least half of some chunks (default: of all) are source code."""
-    code = {entry.id: entry.chunks for entry in shelf.documents if entry.is_program}
-    if chunks is None:
-        return bool(code) and sum(code.values()) >= _SHARE * sum(entry.chunks for entry in shelf.documents)
-    found = [chunk.document in code for chunk in shelf.get(list(chunks))] if code else []
-    return bool(found) and sum(found) >= _SHARE * len(found)
+    found = [(entry.is_program, entry.chunks) for entry in shelf.documents]
+    if chunks is not None and any(code for code, _ in found):
+        found = [(shelf.entry(chunk.document).is_program, 1) for chunk in shelf.get(list(chunks))]
+    code_chunks = sum(count for code, count in found if code)
+    return code_chunks > 0 and code_chunks >= _SHARE * sum(count for _, count in found)
 
 
-def with_places(services: Services, reply: Reply, question: Question, ranked: Sequence[Chunk]) -> tuple[Reply, Listed]:
+def with_places(
+    services: Services, reply: Reply, question: Question, ranked: Sequence[Chunk]
+) -> tuple[Reply, list[Cited]]:
     """The reply with the places of its passages (`ranked`, best first) behind it, and the lines that these stand on."""
     shelf = services.shelf
     listed: list[Place] = []

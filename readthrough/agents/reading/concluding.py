@@ -75,11 +75,13 @@ def answer_cost(services: Services, question: Question, material_tokens: int, mo
     answer_tokens = min(most_tokens, reply_tokens(question))
     asked = sum(services.model.count_tokens([question.text, *(question.choices or ())]))
     prompt = material_tokens + asked + _FRAME_TOKENS
-    kept = material_tokens if "logits" in services.model.capabilities else 0
-    if question.choices is not None:  # two rotations, with the notes and without
-        return Cost(calls=4, prompt_tokens=2 * prompt + 2 * (prompt - material_tokens), cached_tokens=kept)
-    if "logits" in services.model.capabilities:  # a look by two signs, one of them without the notes; the answer
-        return Cost(4, 4 * prompt - material_tokens, answer_tokens, cached_tokens=2 * kept)
+    logits = "logits" in services.model.capabilities
+    if question.choices is not None and logits:  # two rotations, with the notes and without
+        return Cost(4, 4 * prompt - 2 * material_tokens, cached_tokens=material_tokens)
+    if question.choices is not None:
+        return Cost(1, prompt)
+    if logits:  # a look by two signs, one of them without the notes; the answer
+        return Cost(4, 4 * prompt - material_tokens, answer_tokens, cached_tokens=2 * material_tokens)
     return Cost(2, 2 * prompt, answer_tokens)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from readthrough.agents.base import Question
-from readthrough.agents.reading.passages import as_data, unwrap
+from readthrough.agents.reading.passages import as_data, unwrapped
 from readthrough.agents.reading.queries import named_spans, search_queries
 from readthrough.agents.runs.services import Services
 from readthrough.retrieval.indexes.hybrid import fuse, take_turns
@@ -53,7 +53,7 @@ def named_chunks(shelf: Shelf, question: str) -> set[int] | None:
 
 def weigh(services: Services, question: str, chunks: Sequence[int]) -> dict[int, float]:
     """How much each chunk raises the question (see `raised`); one batch, told as progress."""
-    texts = [as_data(unwrap(chunk.text)) for chunk in services.shelf.get(list(chunks))]
+    texts = [as_data(text) for text in unwrapped(services.shelf.get(list(chunks)), services.shelf)]
     services.emit(Event("weigh", 0, len(chunks), "passages"))
     weights = raised(services, question, texts)
     services.emit(Event("weigh", len(chunks), len(chunks), "passages"))

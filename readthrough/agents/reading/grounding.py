@@ -81,7 +81,7 @@ class Grounding:
         found = self._find(services, question, notes)
         material, stated = notes.material, notes.stated
         if found:
-            documents = [entry.id for entry in services.shelf.documents]
+            documents = services.shelf.document_ids()
             chunks = in_reading_order(services.shelf.get(found), documents)
             material = passages = passages_material(services, chunks)
             stated = None if question.choices else look(services, passages, question).stated

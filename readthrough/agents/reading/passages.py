@@ -41,15 +41,26 @@ def numbered(texts: Iterable[str]) -> str:
     return "\n\n".join(f"[{number}] {as_data(text)}" for number, text in enumerate(texts, 1))
 
 
-def shown(chunks: Iterable[Chunk], shelf: Shelf) -> list[str]:
-    """Each chunk's text without the line breaks of its page; code and data as they stand, programs under a header."""
-    entries = {entry.id: entry for entry in shelf.documents}
+def unwrapped(chunks: Iterable[Chunk], shelf: Shelf) -> list[str]:
+    """Each chunk's text without the line breaks of its page; rows of a table keep theirs, under the columns' names."""
+    return [
+        _rows(chunk, shelf) if shelf.entry(chunk.document).kind == "csv" else unwrap(chunk.text) for chunk in chunks
+    ]
+
+
+def shown(chunks: Sequence[Chunk], shelf: Shelf) -> list[str]:
+    """`unwrapped`, but code and data as they stand, programs under a header."""
     found = []
-    for chunk in chunks:
-        entry = entries[chunk.document]
-        text = chunk.text.strip("\n") if entry.kind == "code" else unwrap(chunk.text)
-        found.append(f"{shelf.header(chunk.id)}\n{text}" if entry.is_program else text)
+    for chunk, text in zip(chunks, unwrapped(chunks, shelf), strict=True):
+        entry = shelf.entry(chunk.document)
+        plain = chunk.text.strip("\n") if entry.kind == "code" else text
+        found.append(f"{shelf.header(chunk.id)}\n{plain}" if entry.is_program else plain)
     return found
+
+
+def _rows(chunk: Chunk, shelf: Shelf) -> str:
+    names = shelf.document(chunk.document).section_at(chunk.start) if chunk.start else None
+    return f"{names}\n{chunk.text.strip()}" if names else chunk.text.strip()
 
 
 def section_text(chunks: Iterable[Chunk]) -> str:

@@ -30,6 +30,15 @@ class Sentence:
     words: frozenset[str]
 
 
+Cited = tuple[str, int, int, list[int]]
+"""A span of a document with the numbers of the sentences of an answer that it stands for."""
+
+
+def cited(sentence: Sentence, supports: list[int]) -> Cited:
+    """The sentence as what an answer cites, fit for a graph's state."""
+    return (sentence.document, sentence.start, sentence.end, supports)
+
+
 def words(text: str) -> list[str]:
     """Lower-case words without a plural s; each CJK character is a word of its own."""
     found: list[str] = []

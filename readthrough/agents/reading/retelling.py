@@ -14,6 +14,7 @@ from readthrough.agents.reading.answering import Reply
 from readthrough.agents.reading.finding import named_chunks
 from readthrough.agents.reading.passages import section_text, windows
 from readthrough.agents.reading.pointers import Sentence, point, sentences
+from readthrough.agents.reading.prompts import TEMPLATE_TOKENS
 from readthrough.agents.reading.queries import wanted_words, wants_retelling
 from readthrough.agents.reading.summarizing import SUMMARIZE, WINDOW, how, most_tokens, written
 from readthrough.agents.runs.services import Services
@@ -27,21 +28,22 @@ WORDS = 200
 """The words of an answer, where the question names no number."""
 PART_WORDS_MIN = 30
 
-# Of the words that are asked for, what was seen written, in tokens.
-_WRITTEN_TOKENS = 1.3
-_FRAME_TOKENS = 64
+# What was seen written for each word that is asked for: more than of summaries, which are asked for once.
+_WRITTEN_TOKENS_A_WORD = 1.3
 
 
 def whole(services: Services, question: Question, most_tokens: int) -> list[int]:
     """The chunks to retell in reading order: of the sections that the question names, else of all texts.
 
-    None where the question wants no retelling, or they have more than `most_tokens`.
+    Empty where the question wants no retelling, or they have more than `most_tokens`.
     """
     if question.choices is not None or not wants_retelling(question.text):
         return []
-    tokens = services.shelf.count_tokens(services.model)
     named = named_chunks(services.shelf, question.text)
     chunks = [chunk for chunk in services.shelf.chunk_ids() if named is None or chunk in named]
+    if len(chunks) > most_tokens:  # each has a token at least: those of a large library are not counted
+        return []
+    tokens = services.shelf.count_tokens(services.model)
     return chunks if sum(tokens[chunk] for chunk in chunks) <= most_tokens else []
 
 
@@ -60,26 +62,31 @@ def retell(
     ]
     services.emit(Event("read", 0, len(parts), "parts"))
     told: list[str] = []
+    count = 0
     pointers: list[tuple[Sentence, list[int]]] = []
     for text, completion in zip(texts, services.complete(requests), strict=True):
         said, _ = written(completion)
-        before = len(sentence_spans(" ".join(told)))
-        found = point(question.text, said, sentences(text), most=len(sentence_spans(said))) if said else []
-        pointers += [(sentence, [before + number for number in numbers]) for sentence, numbers in found]
-        told += [said] if said else []
+        if not said:
+            continue
+        more = len(sentence_spans(said))
+        found = point(question.text, said, sentences(text), most=more)
+        pointers += [(sentence, [count + number for number in numbers]) for sentence, numbers in found]
+        told.append(said)
+        count += more
     services.emit(Event("read", len(parts), len(parts), "parts"))
     if not told:
         return Reply.refused(), []
-    services.say(" ".join(told))
-    return Reply(" ".join(told)), pointers
+    answer = "\n\n".join(told)  # a blank line ends a sentence, whatever a part ends with
+    services.say(answer)
+    return Reply(answer), pointers
 
 
 def retelling_cost(services: Services, question: Question, chunks: Sequence[int]) -> Cost:
     """What `retell` takes."""
     tokens = services.shelf.count_tokens(services.model)
     parts = _parts(services, chunks, tokens)
-    written_tokens = int(_words(question, len(parts)) * _WRITTEN_TOKENS)
-    read = sum(tokens[chunk] for chunk in chunks) + len(parts) * _FRAME_TOKENS
+    written_tokens = int(_words(question, len(parts)) * _WRITTEN_TOKENS_A_WORD)
+    read = sum(tokens[chunk] for chunk in chunks) + len(parts) * TEMPLATE_TOKENS
     return Cost(len(parts), read, len(parts) * written_tokens, beside_tokens=(len(parts) - 1) * written_tokens)
 
 

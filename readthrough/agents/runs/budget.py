@@ -20,9 +20,10 @@ _SPARE_RATIO = 1.25
 _SPARE_TOKENS_RATIO = 2.5
 
 
-def held(last_step: Cost) -> Cost:
-    """What is held back for a last step: its reply may be a good deal longer than it is likely to be."""
-    return replace(last_step, completion_tokens=math.ceil(last_step.completion_tokens * _SPARE_TOKENS_RATIO))
+def with_spare(likely: Cost, most_tokens: int | None = None) -> Cost:
+    """A cost with a reply that is a good deal longer than it is likely to be, up to its limit of `most_tokens`."""
+    written = math.ceil(likely.completion_tokens * _SPARE_TOKENS_RATIO)
+    return replace(likely, completion_tokens=written if most_tokens is None else min(written, most_tokens))
 
 
 class Budget:

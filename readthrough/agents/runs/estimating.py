@@ -25,7 +25,7 @@ _WRITTEN_TOKENS = 24
 # So many runs say better than a calibration how long the next takes.
 _ENOUGH_RUNS = 3
 _PAST_RUNS = 40
-# `retrieve` expects 8 tokens a call where a short answer is asked for, 32 for an explanation, 90 for a plot.
+# `retrieve` expects 3 tokens a call where a short answer is asked for, 13 for an explanation, 50 and more for a plot.
 _ALIKE_RATIO = 2.0
 _LOOKED_AT = 500
 _TAKEN = ("calls", "prompt_tokens", "completion_tokens", "seconds", "cached_tokens")

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import sys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import readthrough
 from readthrough.errors import UsageError
 
 if TYPE_CHECKING:
-    from readthrough.agents.base import Workflow
+    from readthrough.agents.base import Question, Workflow
     from readthrough.config import Overrides, Settings
     from readthrough.memory.runs import Run
     from readthrough.memory.shelf import Shelf
@@ -50,6 +51,17 @@ def recipe(workflow: Workflow, model: ModelBackend, shelf: Shelf) -> dict[str, A
         "documents": {entry.path: entry.id for entry in shelf.documents},
         "chunks": _hash(shelf.places()),
     }
+
+
+def key_of(question: Question, made_of: dict[str, Any]) -> str:
+    """What a run has in common with every other run of the same question over the same texts by the same means.
+
+    `made_of` is its recipe with its `settings`. The same question is one that differs in spaces, in the case of its
+    first letter, or in the mark at its end, and in nothing else.
+    """
+    text = " ".join(unicodedata.normalize("NFC", question.text).split()).rstrip("?!. ")
+    asked = [text[:1].casefold() + text[1:], question.choices]
+    return _hash([asked, {name: made_of.get(name) for name in _WHAT}, made_of.get("settings", {}).get("embedder")])
 
 
 def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:

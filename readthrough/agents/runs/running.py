@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from readthrough.agents.reading.answering import Reply
 from readthrough.agents.reading.prompts import replaced, replacements
-from readthrough.agents.runs.budget import held
 from readthrough.agents.runs.estimating import expected
-from readthrough.agents.runs.recipe import changes, recipe
+from readthrough.agents.runs.recipe import changes, key_of, recipe
 from readthrough.errors import BudgetError, LibraryError, ReadthroughError, UsageError
 from readthrough.types import Answer, Usage
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from readthrough.agents.base import Question, Workflow
     from readthrough.agents.runs.services import Services
+    from readthrough.memory.runs import Run, Step
 
 FINISHING = "finish early"
 """The node's name in the run log, of the step that answers from what was read when a budget is spent."""
@@ -37,22 +37,26 @@ def run(
     services: Services,
     saver: BaseCheckpointSaver[Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    before: Step | None = None,
 ) -> Answer:
     """Run a workflow to its end, or until a budget or an open approval ends it, and return the Answer.
 
     Every step is written to the run log; with a `saver`, the graph's state after every step too, under the run's
     id (that of `services` where it has one), so that `resume` can go on. `settings` is kept beside the recipe, for
-    whoever resumes. Of a run that fails before its first step is done nothing is kept.
+    whoever resumes; `before` is what was done to find out what to ask, a step with the number 0. Of a run that fails
+    before its first step is done nothing is kept.
 
     Raises:
         ReadthroughError: of any kind that the model, the shelf or the workflow raise.
     """
     services.run = begin(workflow, question, services, settings)
+    if before is not None:
+        services.runs.log(services.run, before)
     try:
         with services.runs.hold(services.run):
             return _go_on(workflow, question, services, saver)
     except ReadthroughError:
-        if not services.runs.steps(services.run):  # it was refused: there is nothing to go on with
+        if not _taken(services):  # it was refused: there is nothing to go on with
             services.runs.delete([services.run])
             if saver is not None:
                 saver.delete_thread(services.run)
@@ -66,9 +70,18 @@ def begin(workflow: Workflow, question: Question, services: Services, settings: 
         made_of["expected"] = asdict(expected(workflow, question, services))
     except ReadthroughError:
         made_of["expected"] = None  # it cannot say, or the run is about to say what is wrong
+    made_of["key"] = key_of(question, made_of)
     return services.runs.start(
         question.text, workflow.name, services.model.name, question.choices, made_of, services.run
     )
+
+
+def asked_before(
+    workflow: Workflow, question: Question, services: Services, settings: Mapping[str, Any] | None = None
+) -> Run | None:
+    """The newest run of the same question over the same texts by the same workflow, model and settings, if any."""
+    made_of = {**recipe(workflow, services.model, services.shelf), "settings": dict(settings or {})}
+    return services.runs.same(key_of(question, made_of))
 
 
 def finish(workflow: Workflow, answer: Answer, services: Services, seconds: float) -> Answer:
@@ -109,7 +122,7 @@ def _go_on(
 ) -> Answer:
     started = time.perf_counter()
     before = sum(step.seconds for step in services.runs.steps(services.run))
-    services.budget.begin(held(workflow.last_step(question, services)))
+    services.budget.begin(workflow.last_step(question, services))
     with replaced(replacements(workflow)):
         state, stopped = _invoke(workflow, _compiled(workflow, saver), question, services)
         answer = _answer(workflow, state, question, services)
@@ -152,7 +165,7 @@ def _invoke(
         "recursion_limit": workflow.most_steps(chunks),
     }
     state = _saved(graph, config)
-    if not state and services.runs.steps(services.run):
+    if not state and _taken(services):
         raise UsageError(
             f"run {services.run} has no checkpoints here", hint="hand over the checkpointer that it was asked with"
         )
@@ -170,6 +183,11 @@ def _invoke(
         given = _decision(asked[0].value, services)
         if given is None:
             return _saved(graph, config), str(asked[0].value["stopped"])
+
+
+def _taken(services: Services) -> bool:
+    """Whether the run has taken a step of its graph."""
+    return any(step.number > 0 for step in services.runs.steps(services.run))
 
 
 def _saved(graph: CompiledStateGraph[Any, Services, Any, Any], config: RunnableConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from readthrough.config import Spec
 from readthrough.errors import BudgetError, UsageError
 from readthrough.memory.runs import RunLog, Step, text_hash
 from readthrough.models.base import Attention, Choice, Completion, Likelihood, ModelBackend, Request
+from readthrough.models.journal import journal
 from readthrough.types import Chunk, Event, Usage
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Services:
         opened = _Open()
         token = _STEP.set(opened)
         try:
-            with self.budget.in_time():
+            with self.budget.in_time(), journal(self.runs.calls(self.run, number, node)):
                 yield
         except BaseException:
             if opened.usage.calls:

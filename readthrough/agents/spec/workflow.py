@@ -13,6 +13,7 @@ from readthrough.agents.nodes.manager import ManagerNode
 from readthrough.agents.nodes.material import PASSAGE_TOKENS
 from readthrough.agents.reading.answering import Reply
 from readthrough.agents.reading.concluding import quotes_for
+from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.agents.spec.checking import distances, in_loops, scan_of, unbounded
 from readthrough.agents.spec.graph import END, Graph
@@ -84,7 +85,10 @@ class GraphWorkflow(Workflow):
     def last_step(self, question: Question, services: Services) -> Cost:
         """The manager's calls."""
         manager = self._manager()
-        return Cost() if manager is None else manager.cost(question, services.using(manager.model), PASSAGE_TOKENS)
+        if manager is None:
+            return Cost()
+        likely = manager.cost(question, services.using(manager.model), PASSAGE_TOKENS)
+        return with_spare(likely, manager.answer_tokens)
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """The most it can take: every window and every round, and every way of a branch."""

@@ -24,6 +24,7 @@ from readthrough.agents.reading.grounding import Grounded, Notes, spans_of
 from readthrough.agents.reading.looking import look
 from readthrough.agents.reading.passages import as_data, windows
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
+from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
@@ -118,7 +119,7 @@ class ChainOfAgents(Grounded):
 
     def last_step(self, question: Question, services: Services) -> Cost:
         """The manager's calls."""
-        return self.grounding.cost(services, question, self.message_tokens)
+        return with_spare(self.grounding.cost(services, question, self.message_tokens))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """A call a window, and the manager's."""

@@ -77,10 +77,8 @@ class FullContext(Workflow):
         return reply.to_answer(question, evidence, ledger(services, read=read))
 
     def estimate(self, question: Question, services: Services) -> Cost:
-        """The text once, and the questions about it."""
-        tokens = self._tokens(services)
-        asked = answer_cost(services, question, 0, self.answer_tokens)
-        return Cost(asked.calls, tokens + asked.prompt_tokens, asked.completion_tokens)
+        """The answer's calls over the whole text."""
+        return answer_cost(services, question, self._tokens(services), self.answer_tokens)
 
     def _tokens(self, services: Services) -> int:
         tokens = sum(services.shelf.count_tokens(services.model).values())

@@ -29,6 +29,7 @@ from readthrough.agents.reading.grounding import Grounded, Notes, spans_of
 from readthrough.agents.reading.passages import numbered, windows
 from readthrough.agents.reading.pointers import sentences
 from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.graph.exploring import Explorer, Path, Walk, Window
 from readthrough.agents.workflows.graph.extracting import (
@@ -191,7 +192,7 @@ class GraphReader(Grounded):
 
     def last_step(self, question: Question, services: Services) -> Cost:
         """The answer from all notebooks and their sentences."""
-        return self.grounding.cost(services, question, self.initial_nodes * self.notes_tokens)
+        return with_spare(self._answering(question, services))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """The extraction of what has no facts yet; the weighing of nodes; the steps of the paths; the answer."""
@@ -205,7 +206,7 @@ class GraphReader(Grounded):
         calls_a_step = 5 if logits else 2
         # The calls of a step share their beginning, which is read once.
         shown = min(self.chunk_tokens, sum(tokens.values())) // 2 + calls_a_step * (_FRAME_TOKENS + self.notes_tokens)
-        last = self.last_step(question, services)
+        last = self._answering(question, services)
         facts, notes = round(missing * _FACTS_RATIO), steps * self.notes_tokens // 2
         return last + Cost(
             calls=len(todo) + 1 + weighed + steps * calls_a_step,
@@ -213,6 +214,9 @@ class GraphReader(Grounded):
             completion_tokens=facts + _PLAN_TOKENS + notes,
             beside_tokens=facts - facts // self.batch + notes - notes // self.initial_nodes,
         )
+
+    def _answering(self, question: Question, services: Services) -> Cost:
+        return self.grounding.cost(services, question, self.initial_nodes * self.notes_tokens)
 
     def _survey(self, state: State, runtime: Runtime[Services]) -> State:
         """The windows of every document, and those of them that have no facts yet."""

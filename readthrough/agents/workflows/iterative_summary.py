@@ -28,7 +28,6 @@ from readthrough.agents.reading.summarizing import (
     SHORTEN,
     WINDOW,
     WORKFLOW,
-    WRITTEN_RATIO,
     Note,
     Part,
     Sizes,
@@ -44,6 +43,7 @@ from readthrough.agents.reading.summarizing import (
     roll_cost,
     shortened,
 )
+from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.documents.sentences import sentence_spans
 from readthrough.errors import ConfigError, PromptTooLongError
@@ -180,8 +180,8 @@ class IterativeSummary(Workflow):
         parts = -(-sum(services.shelf.count_tokens(services.model).values()) // sizes.room_tokens)
         prompt = min(sizes.room_tokens, max(parts * self.summary_tokens, sizes.summary_tokens))
         if wants_summary(question):
-            return Cost(1, prompt + sizes.frame_tokens, int(sizes.summary_tokens * WRITTEN_RATIO))
-        return answer_cost(services, question, prompt + self._rounds().progress_tokens)
+            return Cost(1, prompt + sizes.frame_tokens, sizes.summary_tokens)
+        return with_spare(answer_cost(services, question, prompt + self._rounds().progress_tokens))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """A call a window, a call a group of every level, and the answer's."""

@@ -28,6 +28,7 @@ from readthrough.agents.reading.grounding import Grounded, Notes, spans_of
 from readthrough.agents.reading.looking import stated_each
 from readthrough.agents.reading.passages import numbered, section_text, windows, within_budget
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
+from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
@@ -166,7 +167,7 @@ class MapReduce(Grounded):
 
     def last_step(self, question: Question, services: Services) -> Cost:
         """The reply's calls over as many notes as fit."""
-        return self.grounding.cost(services, question, self._notes_room(question, services))
+        return with_spare(self.grounding.cost(services, question, self._notes_room(question, services)))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """Every window once, its note, and the reply. Scoring a window reads nothing again but the question."""

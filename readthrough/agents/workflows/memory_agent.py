@@ -31,6 +31,7 @@ from readthrough.agents.reading.grounding import Grounded, Notes, spans_of
 from readthrough.agents.reading.passages import as_data, section_text, windows
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
 from readthrough.agents.reading.queries import wants_summary
+from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
@@ -149,7 +150,7 @@ class MemoryAgent(Grounded):
     def last_step(self, question: Question, services: Services) -> Cost:
         """The calls of the answer."""
         notes = services.model.count_tokens([NOTES.format(question=asked(question), memory="")])[0]
-        return self.grounding.cost(services, question, notes + self.memory_tokens)
+        return with_spare(self.grounding.cost(services, question, notes + self.memory_tokens))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """The gate over every passage, a call for each section of what is likely to pass, and the answer."""

@@ -17,15 +17,17 @@ from langgraph.runtime import Runtime  # langgraph reads the annotations of bran
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import Reply, answer_from, passages_material, reply_tokens
 from readthrough.agents.reading.code import CODE_ANSWER, about_code, with_places
+from readthrough.agents.reading.concluding import answer_cost
 from readthrough.agents.reading.finding import find_chunks, weigh
 from readthrough.agents.reading.kinds import SUB_QUESTION_TOKENS, find_for_parts
 from readthrough.agents.reading.looking import look, where
-from readthrough.agents.reading.passages import as_data, in_reading_order, unwrap, within_budget
-from readthrough.agents.reading.pointers import Sentence, point, sentences
+from readthrough.agents.reading.passages import as_data, in_reading_order, unwrap, unwrapped, within_budget
+from readthrough.agents.reading.pointers import Cited, cited, point, sentences
 from readthrough.agents.reading.queries import wants_quote, without_instruction
 from readthrough.agents.reading.quoting import best_sentences
 from readthrough.agents.reading.retelling import retell, retelling_cost, whole
 from readthrough.agents.reading.summarizing import Note
+from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.config import Spec
 from readthrough.errors import PromptTooLongError
@@ -56,7 +58,7 @@ class State(TypedDict, total=False):
     passages: list[int]
     stated: float
     where: list[float]
-    spans: list[tuple[str, int, int, list[int]]]
+    spans: list[Cited]
     reply: str
 
 
@@ -135,7 +137,7 @@ class Retrieve(Workflow):
         last = {"answer": self._answer, "quote": self._quote, "abstain": self._abstain, "retell": self._retell}
         add_nodes(graph, {**nodes, **last})
         graph.add_edge(START, "find")
-        graph.add_conditional_edges("find", self._after_find, ["read", "weigh", "retell"])
+        graph.add_conditional_edges("find", self._after_find, ["read", "weigh", "retell", "abstain"])
         graph.add_conditional_edges("read", self._after_read, ["weigh", "answer", "abstain"])
         graph.add_conditional_edges("weigh", self._after_weigh, ["read", "quote"])
         for name in last:
@@ -165,14 +167,18 @@ class Retrieve(Workflow):
         return {
             "passages": [chunk.id for chunk in passages],
             "reply": reply.keep(services),
-            "spans": [_span(sentence, supports) for sentence, supports in pointers],
+            "spans": [cited(sentence, supports) for sentence, supports in pointers],
         }
 
     def last_step(self, question: Question, services: Services) -> Cost:
-        """One answer from the passages."""
-        prompt = self._budget(services, question) + _FRAME_TOKENS
-        calls = 1 if question.choices is None else 2
-        return Cost(calls=calls, prompt_tokens=calls * prompt, completion_tokens=reply_tokens(question))
+        """One answer from the passages, as many as there may be: what is found may be the source code among texts."""
+        passages = self._budget(services, question)
+        if question.choices is not None:
+            return answer_cost(services, question, passages)
+        if any(entry.is_program for entry in services.shelf.documents):
+            passages = max(passages, self._room(services, self.code_tokens))
+        asked = services.count_tokens([question.text])[0] + _FRAME_TOKENS
+        return with_spare(Cost(1, passages + asked, reply_tokens(question)))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """What finding takes, a look, and an answer; for a question that wants a quote, every candidate once."""
@@ -190,12 +196,14 @@ class Retrieve(Workflow):
             read = weighed * (chunk + asked) + sentences_read * (chunk // _SENTENCES + asked)
             return Cost(calls=weighed + 1 + 2 * sentences_read, prompt_tokens=read + sentences_read * asked)
         passages = min(self._budget(services, question), sum(tokens.values()))
-        likelihoods = 2 if question.choices is None and "logits" in services.model.capabilities else 0
-        calls = 3 + likelihoods if question.choices is None else 5
+        logits = "logits" in services.model.capabilities
         # The passages are read once: the calls over them share their beginning.
-        kept = (calls - 1) * passages if "logits" in services.model.capabilities else 0
-        written = 0 if question.choices is not None else reply_tokens(question)
-        return Cost(calls, calls * (passages + asked), written, cached_tokens=kept)
+        if question.choices is not None:
+            look = Cost(1, passages + asked, cached_tokens=passages if logits else 0)
+            return look + answer_cost(services, question, passages)
+        calls = 5 if logits else 3
+        kept = (calls - 1) * passages if logits else 0
+        return Cost(calls, calls * (passages + asked), reply_tokens(question), cached_tokens=kept)
 
     def _find(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
@@ -217,6 +225,8 @@ class Retrieve(Workflow):
     def _after_find(self, state: State, runtime: Runtime[Services]) -> str:
         if state.get("passages"):
             return "retell"
+        if not state["candidates"] and not state.get("choices"):
+            return "abstain"  # no word of the question stands in the texts, and no vectors were asked
         return "weigh" if self._quotes(state, runtime.context) else "read"
 
     def _quotes(self, state: Mapping[str, Any], services: Services) -> bool:
@@ -261,7 +271,7 @@ class Retrieve(Workflow):
         trust = [share for share, inside in zip(state["where"], among, strict=True) for _ in inside]
         every = [each for inside in among for each in inside]
         pointers = point(question.text, reply.said(question), every, self.quotes, trust)
-        spans = [_span(sentence, supports) for sentence, supports in pointers]
+        spans = [cited(sentence, supports) for sentence, supports in pointers]
         if code:
             reply, listed = with_places(services, reply, question, self._ranked(state, passages))
             spans += listed
@@ -271,10 +281,10 @@ class Retrieve(Workflow):
         """Answer with the text's own words: the sentence that is asked for."""
         services = runtime.context
         ranked = _heaviest(state["weighed"])[: self.quote_passages]
-        passages = in_reading_order(services.shelf.get(ranked), [entry.id for entry in services.shelf.documents])
+        passages = in_reading_order(services.shelf.get(ranked), services.shelf.document_ids())
         vectors = self.index != "bm25"
         best, confidence = best_sentences(services, state["question"], passages, 1, vectors)
-        spans = [(sentence.document, sentence.start, sentence.end, [number]) for number, sentence in enumerate(best)]
+        spans = [cited(sentence, [number]) for number, sentence in enumerate(best)]
         text = "\n".join(unwrap(services.shelf.document(document).text[start:end]) for document, start, end, _ in spans)
         reply = Reply(text, confidence) if best else Reply.refused()
         return {"reply": reply.keep(services), "spans": spans, "passages": ranked}
@@ -283,10 +293,10 @@ class Retrieve(Workflow):
         """Retell a whole section, part by part."""
         services = runtime.context
         reply, pointers = retell(services, Question.of(state), state["passages"])
-        return {"reply": reply.keep(services), "spans": [_span(sentence, supports) for sentence, supports in pointers]}
+        return {"reply": reply.keep(services), "spans": [cited(sentence, supports) for sentence, supports in pointers]}
 
     def _abstain(self, state: State, runtime: Runtime[Services]) -> State:
-        return {"reply": Reply.refused(state["stated"]).keep(runtime.context), "spans": []}
+        return {"reply": Reply.refused(state.get("stated")).keep(runtime.context), "spans": []}
 
     def _passages(self, services: Services, ranked: Sequence[int], question: Question) -> list[Chunk]:
         """The best chunks, their neighbours, what they rest on: as many as the budget holds, in reading order."""
@@ -308,7 +318,7 @@ class Retrieve(Workflow):
             kept = [*kept, *(hit.chunk.id for hit in shelf.rests_on(kept, room, services.count_tokens))]
         if self.order == "ends":
             return shelf.get(ends_first(kept))
-        return in_reading_order(shelf.get(kept), [entry.id for entry in shelf.documents])
+        return in_reading_order(shelf.get(kept), shelf.document_ids())
 
     def _reranker(self) -> Reranker:
         made: Reranker = build("rerankers", self.rerank)
@@ -320,7 +330,7 @@ class Retrieve(Workflow):
 
     def _texts(self, services: Services, chunks: Sequence[int]) -> list[str]:
         """The texts of chunks as they may stand in a prompt."""
-        return [as_data(unwrap(chunk.text)) for chunk in services.shelf.get(chunks)]
+        return [as_data(text) for text in unwrapped(services.shelf.get(chunks), services.shelf)]
 
     def _finding(self, question: Question, services: Services) -> Cost:
         """What taking the question apart and reranking take, were the first chunks those that are found."""
@@ -339,6 +349,9 @@ class Retrieve(Workflow):
         tokens = self.choice_tokens
         if question.choices is None:
             tokens = self.code_tokens if about_code(services.shelf, chunks) else self.passage_tokens
+        return self._room(services, tokens)
+
+    def _room(self, services: Services, tokens: int) -> int:
         return min(tokens, services.model.window_tokens // 2)
 
     def _ranked(self, state: Mapping[str, Any], passages: Sequence[Chunk]) -> list[Chunk]:
@@ -349,7 +362,3 @@ class Retrieve(Workflow):
 
 def _heaviest(weighed: Mapping[int, float]) -> list[int]:
     return sorted(weighed, key=lambda chunk: -weighed[chunk])
-
-
-def _span(sentence: Sentence, supports: list[int]) -> tuple[str, int, int, list[int]]:
-    return (sentence.document, sentence.start, sentence.end, supports)

@@ -22,9 +22,10 @@ from readthrough.agents.reading.answering import PASSAGES, Reply, answer_from
 from readthrough.agents.reading.concluding import Span, answer_cost, cut_all, from_spans, to_spans
 from readthrough.agents.reading.finding import find_chunks
 from readthrough.agents.reading.looking import look
-from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, unwrap
+from readthrough.agents.reading.passages import as_data, in_reading_order, numbered, unwrap, unwrapped
 from readthrough.agents.reading.pointers import Sentence, point, sentences, words
 from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Request
 from readthrough.retrieval.indexes.hybrid import take_turns
@@ -163,7 +164,7 @@ class RetrieveThenReason(Workflow):
 
     def last_step(self, question: Question, services: Services) -> Cost:
         """The answer's calls over as many sentences as can be picked."""
-        return answer_cost(services, question, self._most_tokens(services))
+        return with_spare(answer_cost(services, question, self._most_tokens(services)))
 
     def estimate(self, question: Question, services: Services) -> Cost:
         """As many hops as are allowed: each candidate sentence once a hop, and a look; the reasoning; the answer."""
@@ -198,7 +199,7 @@ class RetrieveThenReason(Workflow):
     def _pick(self, state: State, runtime: Runtime[Services]) -> State:
         """Pick the sentences that say most beside those picked before; look whether that is enough."""
         services, question = runtime.context, Question.of(state)
-        documents = [entry.id for entry in services.shelf.documents]
+        documents = services.shelf.document_ids()
         chunks = in_reading_order(services.chunks(state["candidates"]), documents)
         picked = from_spans(services, state.get("picked", []))
         changed: State = {}
@@ -249,7 +250,7 @@ class RetrieveThenReason(Workflow):
     ) -> tuple[list[Sentence], int, int]:
         """The sentences that the model copied and that are in the source; how many it wrote; how many it invented."""
         prompt = WRITE_SENTENCES.format(
-            passages=numbered(unwrap(chunk.text) for chunk in chunks),
+            passages=numbered(unwrapped(chunks, services.shelf)),
             question=question.text,
             known=_known(services, picked),
         )

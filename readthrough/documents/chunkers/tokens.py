@@ -43,7 +43,7 @@ class TokenChunker:
     """
 
     name = "tokens"
-    version = 1
+    version = 2
     """Changes with the rules of splitting, so that chunks of older rules are made anew."""
 
     def __init__(

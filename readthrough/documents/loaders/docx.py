@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from readthrough.documents.archive import Archive, parse_xml
-from readthrough.documents.reading import FileLoader, Heading, fingerprint, read_source, sections_from
+from readthrough.documents.office import attribute, main_part, open_office, tag
+from readthrough.documents.reading import FileLoader, Heading, fingerprint, sections_from
 from readthrough.errors import DocumentError
 from readthrough.types import Document
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
 MAIN_PART = "word/document.xml"
 NOTES = (("footnotes", "Footnotes"), ("endnotes", "Endnotes"))
 CHARACTERS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "softHyphen": "\u00ad"}
@@ -37,11 +36,8 @@ class DocxLoader(FileLoader):
 
     def load(self, path: Path, name: str) -> Document:
         """Read `path`; see `documents.base.Loader`."""
-        data = read_source(path, name, self.limits)
-        if data.startswith(OLE_MAGIC):
-            raise _ole_error(data, name)
-        archive = Archive(data, name, self.limits)
-        main = _main_part(archive, name)
+        data, archive = open_office(path, name, self.limits)
+        main = main_part(archive, MAIN_PART, name)
         body = parse_xml(archive.read(main), name).find("{*}body")
         if body is None:
             raise DocumentError("broken DOCX: the document has no body", path=name)
@@ -70,19 +66,19 @@ class _Writer:
     def blocks(self, parent: _Element) -> None:
         """Write the paragraphs and tables below `parent`, through content controls and the like."""
         for child in parent:
-            tag = _tag(child)
-            if tag == "p":
+            kind = tag(child)
+            if kind == "p":
                 self._paragraph(child)
-            elif tag == "tbl":
+            elif kind == "tbl":
                 for row in _children(child, "tr"):
                     self._line(" | ".join(_cell(cell) for cell in _children(row, "tc")))
                 self._line("")
-            elif tag not in HIDDEN:
+            elif kind not in HIDDEN:
                 self.blocks(child)
 
     def notes(self, root: _Element, title: str) -> None:
         """Write footnotes or endnotes, if there are any besides the separators that every file has."""
-        notes = [note for note in root if note.get(_attribute(note, "type")) in (None, "normal")]
+        notes = [note for note in root if note.get(attribute(note, "type")) in (None, "normal")]
         if notes:
             self.headings.append(Heading(self._chars, 1, title))
             self._line(title)
@@ -112,30 +108,11 @@ class _Writer:
         self._chars += len(text) + 1
 
 
-def _ole_error(data: bytes, name: str) -> DocumentError:
-    if ENCRYPTED_STREAM in data:
-        return DocumentError("encrypted: it needs a password", path=name, hint="save it without a password")
-    return DocumentError("an old Word document (.doc)", path=name, hint="save it as .docx")
-
-
-def _main_part(archive: Archive, name: str) -> str:
-    """The entry of the main text, as the package's relationships name it."""
-    if "_rels/.rels" in archive:
-        for relation in parse_xml(archive.read("_rels/.rels"), name):
-            if relation.get("Type", "").endswith("/officeDocument"):
-                main = posixpath.normpath(str(relation.get("Target", "")).lstrip("/"))
-                if main in archive and posixpath.dirname(main) == "word":
-                    return main
-    if MAIN_PART not in archive:
-        raise DocumentError(f"not a Word document: {MAIN_PART} is missing", path=name)
-    return MAIN_PART
-
-
 def _heading_levels(archive: Archive, entry: str, name: str) -> dict[str, int]:
     """Heading levels by style id: from the style's outline level, its built-in name, or the style it is based on."""
     if entry not in archive:
         return {}
-    styles = {style.get(_attribute(style, "styleId"), ""): style for style in parse_xml(archive.read(entry), name)}
+    styles = {style.get(attribute(style, "styleId"), ""): style for style in parse_xml(archive.read(entry), name)}
     levels: dict[str, int] = {}
     for style_id in styles:
         seen: list[str] = []
@@ -183,46 +160,35 @@ def _text(paragraph: _Element) -> str:
         if node is None:
             stack.pop()
             continue
-        tag = _tag(node)
-        if tag == "t":
+        kind = tag(node)
+        if kind == "t":
             own.append(node.text or "")
-        elif tag in CHARACTERS:
-            own.append(CHARACTERS[tag])
-        elif tag == "txbxContent":
+        elif kind in CHARACTERS:
+            own.append(CHARACTERS[kind])
+        elif kind == "txbxContent":
             boxes += [_text(inner) for inner in _descendants(node, "p")]
-        elif tag not in HIDDEN and tag != "pPr":
+        elif kind not in HIDDEN and kind != "pPr":
             stack.append(iter(node))
     return "\n".join(["".join(own), *(box for box in boxes if box.strip())])
 
 
-def _descendants(parent: _Element, tag: str) -> Iterator[_Element]:
-    """The nearest descendants named `tag`, not looking inside of them."""
+def _descendants(parent: _Element, kind: str) -> Iterator[_Element]:
+    """The nearest descendants named `kind`, not looking inside of them."""
     for child in parent:
-        if _tag(child) == tag:
+        if tag(child) == kind:
             yield child
-        elif _tag(child) not in HIDDEN:
-            yield from _descendants(child, tag)
+        elif tag(child) not in HIDDEN:
+            yield from _descendants(child, kind)
 
 
-def _children(parent: _Element, tag: str) -> Iterator[_Element]:
-    """Children named `tag`, also those wrapped in a content control or a tracked change."""
+def _children(parent: _Element, kind: str) -> Iterator[_Element]:
+    """Children named `kind`, also those wrapped in a content control or a tracked change."""
     for child in parent:
-        if _tag(child) == tag:
+        if tag(child) == kind:
             yield child
-        elif _tag(child) in ("sdt", "sdtContent", "ins", "customXml"):
-            yield from _children(child, tag)
-
-
-def _tag(node: _Element) -> str:
-    """The local name of an element; empty for comments and processing instructions."""
-    return str(node.tag).rpartition("}")[2] if isinstance(node.tag, str) else ""
-
-
-def _attribute(node: _Element, local: str) -> str:
-    """The full name of an attribute in the namespace of its element."""
-    namespace, brace, _ = str(node.tag).rpartition("}")
-    return f"{namespace}{brace}{local}"
+        elif tag(child) in ("sdt", "sdtContent", "ins", "customXml"):
+            yield from _children(child, kind)
 
 
 def _value(node: _Element) -> str:
-    return str(node.get(_attribute(node, "val"), ""))
+    return str(node.get(attribute(node, "val"), ""))

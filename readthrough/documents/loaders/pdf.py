@@ -1,10 +1,14 @@
-"""PDF: the text layer page by page, pages joined by a form feed, the outline as sections."""
+"""PDF: the text layer page by page, pages joined by a form feed, the outline as sections.
+
+Pages without a text layer are recognised where the limits name languages for it; see `documents.ocr`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from readthrough.documents.ocr import Tesseract
 from readthrough.documents.reading import (
     FileLoader,
     Heading,
@@ -28,7 +32,7 @@ DIVIDED = "\ufffe"
 
 
 class PdfLoader(FileLoader):
-    """Reads PDF files that have a text layer."""
+    """Reads PDF files that have a text layer, and scanned ones with `ocr`."""
 
     suffixes = (".pdf",)
     isolated = True
@@ -58,6 +62,7 @@ class PdfLoader(FileLoader):
     def _page_texts(self, document: PdfDocument, name: str) -> list[str]:
         import pypdfium2
 
+        recogniser = Tesseract(self.limits.ocr, self.limits.ocr_page_seconds, name) if self.limits.ocr else None
         texts: list[str] = []
         chars = 0
         for index in range(len(document)):
@@ -66,6 +71,8 @@ class PdfLoader(FileLoader):
                 text_page = page.get_textpage()
                 text = text_page.get_text_range()
                 text_page.close()
+                if recogniser is not None and not text.strip():
+                    text = recogniser.read(page, index + 1)
                 page.close()
             except pypdfium2.PdfiumError as error:
                 raise DocumentError(f"broken PDF: page {index + 1} cannot be read: {error}", path=name) from error
@@ -76,8 +83,15 @@ class PdfLoader(FileLoader):
         if not texts:
             raise DocumentError("no pages in it", path=name)
         if not any(text.strip() for text in texts):
-            raise DocumentError("no text layer", path=name, hint="its pages are images: run OCR first (ocrmypdf)")
+            raise _no_text_error(self.limits.ocr, name)
         return texts
+
+
+def _no_text_error(ocr: str | None, name: str) -> DocumentError:
+    if ocr is None:
+        hint = "its pages are images: `--ocr eng` recognises them, with pip install 'readthrough[ocr]'"
+        return DocumentError("no text layer", path=name, hint=hint)
+    return DocumentError(f"no text layer, and no text was recognised in {ocr}", path=name)
 
 
 def _open_error(error: Exception, name: str) -> DocumentError:

@@ -44,7 +44,7 @@ _NUMERAL_VALUES = {"": 0, "I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 class TextLoader(FileLoader):
     """Reads plain text in any encoding."""
 
-    suffixes = (".txt", ".text", ".log", ".rst", ".srt", ".vtt", ".tex", ".org", ".adoc", ".csv", ".tsv")
+    suffixes = (".txt", ".text", ".log", ".rst", ".srt", ".vtt", ".tex", ".org", ".adoc")
 
     def load(self, path: Path, name: str) -> Document:
         """Read `path`; see `documents.base.Loader`."""

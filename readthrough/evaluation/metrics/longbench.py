@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from functools import cache, partial
 from typing import Any
 
-from readthrough.errors import MissingExtraError
+from readthrough.errors import needed
 from readthrough.evaluation.base import Example
 from readthrough.evaluation.metrics.answers import best, normalise, normalise_chinese, overlap_f1
 
@@ -79,12 +79,8 @@ def _words_f1(answer: str, gold: str) -> float:
 
 @cache
 def _segmenter() -> Any:
-    try:
+    with needed("jieba, which finds Chinese words,", "'readthrough[eval]'"):
         import jieba
-    except ImportError as error:
-        raise MissingExtraError(
-            "jieba, which finds Chinese words, is not installed", hint="pip install 'readthrough[eval]'"
-        ) from error
     jieba.setLogLevel("WARNING")
     return jieba
 

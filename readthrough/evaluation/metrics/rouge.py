@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
-from readthrough.errors import MissingExtraError
+from readthrough.errors import needed
 from readthrough.evaluation.base import Example
 from readthrough.evaluation.metrics.answers import UNSPACED, best
 
@@ -43,10 +43,8 @@ class _Words:
 
 @cache
 def _scorer(kind: str, stemming: bool, latin: bool) -> Any:
-    try:
+    with needed("rouge-score", "'readthrough[eval]'"):
         from rouge_score.rouge_scorer import RougeScorer
-    except ImportError as error:
-        raise MissingExtraError("rouge-score is not installed", hint="pip install 'readthrough[eval]'") from error
     return RougeScorer([kind], use_stemmer=stemming, tokenizer=None if latin else _Words())
 
 

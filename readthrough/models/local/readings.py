@@ -114,7 +114,9 @@ class Readings:
         room = self.limit_bytes - nbytes
         if room < 0 or prune(self.root, room, SPARED_SECONDS) > room:
             return False
-        path = self.folder / f"{_digests(tokens)[-1].hex()}{ENDING}"
+        # Named by all tokens: another process may write a text that parts from this one in its last page.
+        name = hashlib.blake2b(tokens.astype(np.int32).tobytes(), digest_size=16).hexdigest()
+        path = self.folder / f"{name}{ENDING}"
         unfinished = path.with_suffix(f".{os.getpid()}{UNFINISHED}")
         try:
             _write(unfinished, header, _data(tokens, sequence))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from readthrough.errors import MissingExtraError, WeightsError
+from readthrough.errors import WeightsError, needed
 from readthrough.models.weights import hub_folder
 
 # sentence-transformers imports whatever class a model's modules.json names; these are its own, and run no other code
@@ -35,7 +35,9 @@ def find_folder(model: str) -> Path:
         raise WeightsError(f"there is no embedder {model!r}", hint="name a folder, a hub id, or see `list embedders`")
     try:
         kept = hub_folder(model, local=True)
-        if (kept / "config.json").is_file() and any(kept.rglob("*.safetensors")):
+        if any((kept / name).is_file() for name in ("config.json", "modules.json")) and any(
+            kept.rglob("*.safetensors")
+        ):
             return kept
     except WeightsError:  # not there yet
         return hub_folder(model)
@@ -48,14 +50,14 @@ def check_modules(folder: Path) -> list[str]:
     Raises:
         WeightsError: it is of another form, names a class of its own, or has weights in a form that can run code.
     """
-    try:
-        modules: list[dict[str, Any]] = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        parts = [(str(module["type"]), folder / module["path"]) for module in modules]
-    except FileNotFoundError as error:
+    modules = read_settings(folder / "modules.json")
+    if modules is None:
         raise WeightsError(
             "no modules.json: this is no model of sentence-transformers", path=str(folder), hint="name one that is"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
+        )
+    try:
+        parts = [(str(module["type"]), folder / module["path"]) for module in modules]
+    except (KeyError, TypeError) as error:
         raise WeightsError(f"modules.json cannot be read: {error}", path=str(folder)) from error
     names = []
     for kind, path in parts:
@@ -71,11 +73,25 @@ def check_modules(folder: Path) -> list[str]:
     return names
 
 
+def read_settings(path: Path) -> Any:
+    """What a JSON file of a model holds, None where it is not there.
+
+    Raises:
+        WeightsError: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise WeightsError(f"{path.name} cannot be read: {error}", path=str(path)) from error
+
+
 def fingerprint(folder: Path) -> str:
     """What tells the model in a folder from all others, wherever it lies: 12 letters.
 
-    Settings count whole; of weights 256 places of 4 KB in each file, and its size: training changes them everywhere,
-    and to read all of them at each start would take seconds.
+    Settings and vocabularies count whole; of weights 256 places of 4 KB in each file, and its size: training changes
+    them everywhere, and to read all of them at each start would take seconds.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -84,7 +100,7 @@ def fingerprint(folder: Path) -> str:
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
         with path.open("rb") as file:
-            step = max(_SAMPLE_BYTES, size // _SAMPLES)
+            step = max(_SAMPLE_BYTES, size // _SAMPLES) if path.suffix == ".safetensors" else _SAMPLE_BYTES
             for start in range(0, size, step):
                 file.seek(start)
                 digest.update(file.read(min(step, _SAMPLE_BYTES)))
@@ -113,10 +129,6 @@ def library() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
+    with needed("sentence-transformers", "'readthrough[embedder]'"):
         import sentence_transformers
-    except ImportError as error:
-        raise MissingExtraError(
-            "sentence-transformers is not installed", hint="pip install 'readthrough[embedder]'"
-        ) from error
     return sentence_transformers

@@ -10,7 +10,6 @@ window in pieces; and vectors are kept as they are, in half precision, not as ce
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,10 +91,5 @@ class LateInteractionEmbedder(SentenceTransformerEmbedder):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise WeightsError(f"the settings cannot be read: {error}", path=str(path)) from error
+    found = folders.read_settings(path)
     return found if isinstance(found, dict) else {}

@@ -122,8 +122,7 @@ class SentenceTransformerEmbedder:
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         for batch in self._batches(counts):
             vectors[batch] = np.asarray(self._run([texts[index] for index in batch], task), dtype=np.float32)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors[norms[:, 0] == 0] = 1  # a text without any known word
+        vectors[~vectors.any(axis=1)] = 1  # a text without any known word
         unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit
 

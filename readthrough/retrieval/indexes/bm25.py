@@ -100,13 +100,17 @@ class BM25Index:
         return int(np.isin(found, chunk_ids, assume_unique=True).sum())
 
     def _lengths(self, chunk_ids: np.ndarray) -> np.ndarray:
-        """The lengths in terms of the chunks, in their order, float64; kept for the array that was asked with last."""
+        """The lengths in terms of the chunks, in their order, float64; kept for the array that was asked with last.
+
+        Of a chunk that was deleted in the meantime, which no term leads to, it is 0.
+        """
         measured = self._measured
         if measured is None or measured[0] is not chunk_ids:
             first, last = int(chunk_ids[0]), int(chunk_ids[-1])
-            select = "SELECT id, terms FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id"
-            found = np.array(self._corpus.connection().execute(select, (first, last)).fetchall(), dtype=np.int64)
-            lengths = found[np.searchsorted(found[:, 0], chunk_ids), 1].astype(np.float64)
+            select = "SELECT id, terms FROM chunks WHERE id BETWEEN ? AND ?"
+            rows, found = _among(self._corpus.connection().execute(select, (first, last)).fetchall(), chunk_ids)
+            lengths = np.zeros(len(chunk_ids))
+            lengths[rows] = found
             measured = self._measured = (chunk_ids, lengths)
         return measured[1]
 
@@ -114,26 +118,32 @@ class BM25Index:
         """Where in `chunk_ids` (ascending) the term stands, and how often in each."""
         counts = self._counts(chunk_ids)
         if counts is not None:
-            uses = counts.get(analysis, {}).get(term, [])
-        else:
-            first, last = int(chunk_ids[0]), int(chunk_ids[-1])
-            select = f"SELECT doc, count(*) FROM {analysis}_uses WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
-            uses = self._corpus.connection().execute(select, (term, first, last)).fetchall()
-        found = np.array(uses, dtype=np.int64).reshape(-1, 2)
-        rows = np.searchsorted(chunk_ids, found[:, 0])
-        inside = chunk_ids[rows] == found[:, 0]  # never past the end: every row is at most the last chunk's
-        return rows[inside], found[inside, 1].astype(np.float64)
+            return _among(counts.get(analysis, {}).get(term, []), chunk_ids)
+        first, last = int(chunk_ids[0]), int(chunk_ids[-1])
+        select = f"SELECT doc, count(*) FROM {analysis}_uses WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
+        return _among(self._corpus.connection().execute(select, (term, first, last)).fetchall(), chunk_ids)
 
     def _counts(self, chunk_ids: np.ndarray) -> _Counts | None:
         """What is counted anew of few chunks in a large library; kept for the array that was asked with last."""
         counted = self._counted
         if counted is None or counted[0] is not chunk_ids:
             connection = self._corpus.connection()
-            (last,) = connection.execute("SELECT max(id) FROM chunks").fetchone()
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
             few = last > RECOUNTED_RATIO * len(chunk_ids)
             counts = keywords.count(connection, self._analyzer, chunk_ids.tolist()) if few else None
             counted = self._counted = (chunk_ids, counts)
         return counted[1]
+
+
+def _among(rows: Sequence[tuple[int, int]], chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows `(id, number)`, none of an id above the last of `chunk_ids` (ascending): their places in it, the numbers.
+
+    Those of other ids are left out. The numbers are float64.
+    """
+    found = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    places = np.searchsorted(chunk_ids, found[:, 0])
+    inside = chunk_ids[places] == found[:, 0]
+    return places[inside], found[inside, 1].astype(np.float64)
 
 
 def _at(terms: Sequence[str], places: Sequence[int]) -> list[str]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from readthrough.errors import MissingExtraError, ModelError
+from readthrough.errors import ModelError
 from readthrough.retrieval.base import Judge
+from readthrough.retrieval.embedders import folder
 from readthrough.types import Cost
 
 
@@ -54,16 +55,11 @@ class CrossEncoderReranker:
 
     @cached_property
     def _encoder(self) -> Any:
-        try:
-            from sentence_transformers import CrossEncoder
-        except ImportError as error:
-            raise MissingExtraError(
-                "sentence-transformers is not installed", hint="pip install sentence-transformers"
-            ) from error
+        library = folder.library()
         import torch
 
         try:
-            encoder = CrossEncoder(self.name, activation_fn=torch.nn.Identity())
+            encoder = library.CrossEncoder(self.name, activation_fn=torch.nn.Identity())
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"the cross-encoder {self.name!r} cannot be loaded: {error}",

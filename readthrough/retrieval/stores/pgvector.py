@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from readthrough.errors import LibraryError, MissingExtraError
+from readthrough.errors import LibraryError, needed
 from readthrough.retrieval import base
 from readthrough.retrieval.runs import ranges
 from readthrough.retrieval.stores.common import refuse_password
@@ -186,11 +186,7 @@ def _multirange(chunk_ids: np.ndarray) -> str:
 
 
 def _psycopg() -> Any:
-    try:
+    with needed("psycopg or pgvector", "'readthrough[pgvector]'"):
         import pgvector.psycopg  # noqa: F401 (both are needed)
         import psycopg
-    except ImportError as error:
-        raise MissingExtraError(
-            "psycopg or pgvector is not installed", hint="pip install 'readthrough[pgvector]'"
-        ) from error
     return psycopg

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from readthrough.errors import LibraryError, MissingExtraError
+from readthrough.errors import LibraryError, needed
 from readthrough.retrieval import base
 from readthrough.retrieval.runs import ranges
 from readthrough.retrieval.stores.common import refuse_password
@@ -150,10 +150,8 @@ class QdrantCollection:
 
 
 def _connect(url: str) -> tuple[Any, Any]:
-    try:
+    with needed("qdrant-client", "'readthrough[qdrant]'"):
         from qdrant_client import QdrantClient, models
-    except ImportError as error:
-        raise MissingExtraError("qdrant-client is not installed", hint="pip install 'readthrough[qdrant]'") from error
     if url == IN_PROCESS:
         return models, QdrantClient(url)
     key = os.environ.get("QDRANT_API_KEY")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from readthrough.errors import MissingExtraError
+from readthrough.errors import needed
 
 Clustering = Literal["neighbours", "mixture"]
 Clusters = list[list[int]]
@@ -112,8 +112,6 @@ def _components(vectors: np.ndarray) -> Clusters:
 
 
 def _gaussian_mixture() -> Any:
-    try:
+    with needed("scikit-learn", "'readthrough[embedder]'"):
         from sklearn.mixture import GaussianMixture
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn is not installed", hint="pip install 'readthrough[embedder]'") from error
     return GaussianMixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from readthrough.agents.runs.budget import Budget
+from readthrough.agents.runs.budget import Budget, with_spare
 from readthrough.types import Cost, Limits, Usage
 
 EACH = Cost(1, 90, 10)
@@ -33,3 +33,12 @@ def test_seconds_are_reckoned_at_the_pace_of_the_calls_so_far() -> None:
     budget = Budget(Limits(seconds=50))
     budget.spend(Usage(prompt_tokens=90, completion_tokens=10, calls=1), 12)
     assert budget.fitting(8, EACH) == 4
+
+
+@pytest.mark.parametrize(
+    ("likely", "limit", "spare"), [(16, None, 40), (16, 100, 40), (16, 40, 40), (16, 20, 20), (0, 20, 0)]
+)
+def test_a_reply_may_be_longer_than_is_likely_but_not_than_its_limit(
+    likely: int, limit: int | None, spare: int
+) -> None:
+    assert with_spare(Cost(2, 90, likely, 1.5), limit) == Cost(2, 90, spare, 1.5)

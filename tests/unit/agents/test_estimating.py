@@ -33,6 +33,21 @@ def test_every_workflow_says_about_what_it_takes(name: str, tmp_path: Path) -> N
     assert services.runs.runs()[0].recipe["expected"]["calls"] == cost.calls
 
 
+@pytest.mark.parametrize("scores", [True, False])
+def test_every_call_over_the_whole_text_counts(scores: bool, tmp_path: Path) -> None:
+    flow = catalogue.find("workflows", "full-context")()
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
+    model = ScriptedModel(replies=says_what_it_reads, choices=decides)
+    if not scores:
+        model.capabilities = frozenset({"schema"})
+    services = Services(model, shelf, RunLog())
+    cost = expected(flow, ASKED, services)
+    usage = run(flow, ASKED, services).usage
+    assert cost.calls == usage.calls
+    assert cost.prompt_tokens == pytest.approx(usage.prompt_tokens, rel=0.1)
+    assert bool(cost.cached_tokens) is scores, "an endpoint is not known to keep what it has read"
+
+
 def test_past_runs_set_an_estimate_right(tmp_path: Path) -> None:
     flow = catalogue.find("workflows", "chain-of-agents")()
     shelf = shelve(tmp_path / "home", write_book(tmp_path / "books"))

@@ -274,6 +274,13 @@ def test_a_budget_of_tokens_takes_smaller_batches(shelf: Shelf) -> None:
     assert services.usage.prompt_tokens + services.usage.completion_tokens <= 2_500
 
 
+def test_what_is_held_back_is_a_last_summary_that_fills_its_limit(shelf: Shelf) -> None:
+    scripted = model()
+    _, services, _ = summarize(shelf, scripted, limits=Limits(calls=4))
+    last = scripted.calls[-1].request
+    assert IterativeSummary(**SMALL).last_step(Question(SUMMARIZE), services).completion_tokens == last.max_tokens
+
+
 @pytest.mark.parametrize("options", [{}, {"window_tokens": 160}, {"form": "rolling"}])
 def test_an_estimate_counts_the_calls_of_every_level(shelf: Shelf, options: dict[str, int]) -> None:
     answer, services, _ = summarize(shelf, model(), **options)

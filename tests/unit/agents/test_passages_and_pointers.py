@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from readthrough.agents.base import Question
-from readthrough.agents.reading.passages import as_data, numbered, unwrap, windows, within_budget
+from readthrough.agents.reading.passages import as_data, numbered, shown, unwrap, unwrapped, windows, within_budget
 from readthrough.agents.reading.pointers import point, sentences, words
 from readthrough.agents.reading.queries import search_queries, wants_quote, without_instruction
 from readthrough.types import Chunk
+from tests.agent_samples import shelve
 
 sizes = st.lists(st.integers(1, 50), min_size=1, max_size=60)
 
@@ -115,3 +117,14 @@ def test_passages_cannot_be_forged() -> None:
 @given(st.text(alphabet=st.characters(exclude_characters="[:."), max_size=200))
 def test_text_without_marks_is_left_as_it_is(text: str) -> None:
     assert as_data(text) == text
+
+
+def test_rows_from_the_middle_of_a_table_stand_under_the_names_of_its_columns(tmp_path: Path) -> None:
+    rows = [f"Station {number},{number * 7},Ann {number}" for number in range(400)]
+    (tmp_path / "oil.csv").write_text("station,pints,keeper\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    shelf = shelve(tmp_path / "home", tmp_path / "oil.csv")
+    first, *_, last = shelf.get(shelf.chunk_ids())
+    assert shown([first], shelf)[0].startswith("station,pints,keeper\nStation 0,0,Ann 0\n")
+    names, *lines = unwrapped([last], shelf)[0].splitlines()
+    assert names == "station, pints, keeper"
+    assert lines[-1] == rows[-1]

@@ -55,6 +55,18 @@ def test_the_section_is_told_to_its_end(shelf: Shelf) -> None:
     assert sum(own) >= len(own) - 1, "made-up sentences share nearly all of their words"
 
 
+def test_parts_that_end_without_a_full_stop_stay_sentences_of_their_own(shelf: Shelf) -> None:
+    def beginnings(request: Request) -> str:
+        lines = first_words(request).split("In part ")
+        return f"In part {' '.join(lines[1].split()[:8])}. In part {' '.join(lines[-1].split()[:8])}"
+
+    answer, model, _ = run(Retrieve(), shelf, PLOT, ScriptedModel(replies=beginnings))
+    said = [answer.answer[start:end] for start, end in sentence_spans(answer.answer)]
+    assert len(said) == 2 * len(model.calls), "two sentences a part"
+    supported = {number: item.quote for item in answer.evidence for number in item.supports}
+    assert [supported[number].split()[:6] for number in range(len(said))] == [text.split()[:6] for text in said]
+
+
 def test_what_it_takes_is_said_before(shelf: Shelf) -> None:
     services = Services(model=ScriptedModel(replies=first_words), shelf=shelf, runs=RunLog())
     cost = Retrieve().estimate(PLOT, services)

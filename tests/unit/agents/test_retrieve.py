@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from readthrough.agents.base import Question
+from readthrough.agents.runs.budget import Budget
 from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.retrieve import Retrieve
 from readthrough.errors import ConfigError, UnknownNameError
@@ -14,6 +15,7 @@ from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.retrieval.widening import ends_first
 from readthrough.spec import build
+from readthrough.types import Limits
 from tests.agent_samples import FACT, QUESTION, decides, run, says_what_it_reads, shelve, write_book
 from tests.library_samples import HashingEmbedder, chunker
 
@@ -50,6 +52,42 @@ def test_a_model_without_logits_is_asked_in_words(tmp_path: Path) -> None:
     )
     assert "Ann Weller" in answer.answer
     assert {call.kind for call in model.calls} == {"choose", "complete"}
+
+
+@pytest.mark.parametrize(("scores", "calls"), [(True, 4), (False, 1)])
+def test_a_choice_is_made_within_what_is_held_back_for_it(tmp_path: Path, scores: bool, calls: int) -> None:
+    model = ScriptedModel(replies=says_what_it_reads, choices=decides)
+    model.capabilities = frozenset({"logits"} if scores else {"stream"})
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
+    services = Services(model, shelf, RunLog(), budget=Budget(Limits(calls=calls)))
+    question = Question(QUESTION, ("Bob Marsh", "Ann Weller", "nobody"))
+    assert Retrieve().last_step(question, services).calls == calls
+    answer = Retrieve().run(question, services)
+    assert answer.stopped == f"max_calls={calls}" and answer.answer in question.choices
+    assert answer.usage.calls == calls
+
+
+@pytest.mark.parametrize("choices", [None, ("Bob Marsh", "Ann Weller", "nobody")])
+@pytest.mark.parametrize("scores", [True, False])
+def test_what_an_answer_takes_is_said_before(tmp_path: Path, scores: bool, choices: tuple[str, ...] | None) -> None:
+    model = ScriptedModel(replies=says_what_it_reads, choices=decides)
+    model.capabilities = frozenset({"logits"} if scores else {"stream"})
+    services = Services(model, shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60)), RunLog())
+    question = Question(QUESTION, choices)
+    cost = Retrieve().estimate(question, services)
+    usage = Retrieve().run(question, services).usage
+    assert cost.calls == usage.calls
+    assert usage.prompt_tokens / 1.5 < cost.prompt_tokens < 1.5 * usage.prompt_tokens
+
+
+def test_where_there_is_source_code_as_much_is_held_back_as_it_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "wait.py"
+    path.write_text("def wait(seconds):\n    return seconds\n", encoding="utf-8")
+    library = Library.open(tmp_path / "home", embedder=HashingEmbedder(), chunker=chunker())
+    book = write_book(tmp_path / "books", paragraphs=60)
+    services = [Services(ScriptedModel(), library.shelve(paths), RunLog()) for paths in ([book], [book, path])]
+    text, mixed = (Retrieve().last_step(Question(QUESTION), each).prompt_tokens for each in services)
+    assert 700 < text < 1000 and 2000 < mixed < 2300
 
 
 def test_a_named_section_is_where_it_looks(tmp_path: Path) -> None:

@@ -19,12 +19,22 @@ from readthrough.documents.load import load, load_all, load_bytes
 from readthrough.documents.sandbox import Sandbox
 from readthrough.errors import DocumentError, EmptyShelfError, MissingPathError
 from readthrough.types import Document, Event, SkippedFile
-from tests.document_samples import docx_entries, docx_paragraph, epub_entries, pdf_bytes, zip_bytes
+from tests.document_samples import (
+    docx_entries,
+    docx_paragraph,
+    epub_entries,
+    pdf_bytes,
+    pptx_entries,
+    xlsx_entries,
+    zip_bytes,
+)
 
 SAMPLES = {
     "pdf": pdf_bytes([["words"]]),
     "epub": zip_bytes(epub_entries({"a.xhtml": "<p>words</p>"}), 0),
     "docx": zip_bytes(docx_entries(docx_paragraph("words"))),
+    "pptx": zip_bytes(pptx_entries("words")),
+    "xlsx": zip_bytes(xlsx_entries('<row><c t="str"><v>words</v></c></row>')),
     "html": b"<!DOCTYPE html><p>words",
     "text": b"words",
 }
@@ -35,7 +45,12 @@ SAMPLES = {
 def test_content_decides_without_a_suffix(kind: str, name: str) -> None:
     document = load_bytes(SAMPLES[kind], name)
     assert (document.kind, document.path) == (kind, name)
-    assert document.text.strip() == "words"
+    assert document.text.split()[-1] == "words"
+
+
+def test_an_archive_is_known_by_names_far_from_its_start() -> None:
+    padding = {"[Content_Types].xml": "<Types/>", "docProps/a.bin": os.urandom(100_000)}
+    assert load_bytes(zip_bytes({**padding, **xlsx_entries("<row><c><v>1</v></c></row>")}), "file").kind == "xlsx"
 
 
 def test_content_overrules_a_text_suffix_and_not_the_other_way(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_old_and_encrypted_word_files(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(ole + "EncryptedPackage".encode("utf-16-le") + bytes(100))
     with pytest.raises(DocumentError, match="encrypted"):
         load(tmp_path / "a.docx")
-    (tmp_path / "a.doc").write_bytes(ole)
+    (tmp_path / "a.doc").write_bytes(ole + "WordDocument".encode("utf-16-le") + bytes(100))
     with pytest.raises(DocumentError, match="old Word document"):
         load(tmp_path / "a.doc")
 

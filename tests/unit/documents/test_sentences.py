@@ -51,6 +51,11 @@ def test_prose(case: str) -> None:
         ("1. First item\n2. Second item. With more.\n(a) third", 4),
         ("# Title\nText below it. More.", 3),
         ("Hour | Oil\nSix | Two pints\nTen | None", 3),
+        ("keeper,town,pints\nAnn of the tower,Brest,2\nTom,Brest,3", 3),
+        ('keeper,note,pints\nAnn,"lit it, and slept",2\nTom,"lit it, late",3', 3),
+        ("Straße;Größe\nLange Gasse;3,5\nMarkt;2", 3),
+        ("都市\t人口\n東京\t14\n大阪\t9", 3),
+        ("\tA paragraph of which each line is set in\n\tby a tab and which goes on to the next one.", 1),
         ("To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer", 1),
         (
             "A long line that ends at the right margin of this page\nShort\nAnd another line that runs on, as it must",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from readthrough.documents.base import Loading
 from readthrough.errors import EmptyShelfError, InputError, MissingPathError, UnknownNameError
 from readthrough.memory.library import Library
 from readthrough.types import Event
@@ -136,9 +137,9 @@ def test_standard_input(library: Library) -> None:
 def test_another_encoding_is_another_document(library: Library, tmp_path: Path) -> None:
     path = tmp_path / "note.txt"
     path.write_bytes("Größe und Maß der Straße\n".encode("cp1252"))
-    shelf = library.shelve([path], encoding="cp1252")
+    shelf = library.shelve([path], loading=Loading("cp1252"))
     assert "Größe" in shelf.document(shelf.documents[0].id).text
-    shelf = library.shelve([path], encoding="cp1251")
+    shelf = library.shelve([path], loading=Loading("cp1251"))
     assert "Größe" not in shelf.document(shelf.documents[0].id).text
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from readthrough.memory import library as library_module
 from readthrough.memory import schema
-from readthrough.retrieval import keywords
+from readthrough.retrieval import keywords, tongues
 from tests.code_samples import write_repository
 from tests.library_samples import open_library, write_stories
 
@@ -102,6 +102,34 @@ def test_a_library_of_english_stems_gets_those_of_its_languages(
     assert library.check() == (), "what was indexed again can be taken out"
     for table in ("stemmed", "snowball", "snowball_uses", "words_uses", "stems_uses"):
         assert library.connection().execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_turkish_words_that_were_two_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, texts = tmp_path / "home", tmp_path / "texts"
+    texts.mkdir()
+    (texts / "turkish.txt").write_text("Fener bekçisi İZMİR için bir gemi daha gördü, ama o çok küçük ve eski.")
+    (texts / "german.txt").write_text("Die alten Häuser am Hafen waren seit dem Sturm unbewohnt, und man sah es.")
+    with monkeypatch.context() as old:
+        old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._stem_turkish_again)])
+        old.setattr(tongues, "_lower", str.lower)
+        library = open_library(home)
+        library.shelve([texts], vectors=False)
+        before = dict(
+            library.connection().execute(
+                "SELECT language, text FROM snowball JOIN chunks ON chunks.id = "
+                "snowball.rowid JOIN splits ON splits.key = split JOIN stemmed USING (document)"
+            )
+        )
+        library.close()
+    assert set(before) == {"tr", "de"} and "trizmir" not in before["tr"]
+    library = open_library(home)
+    after = [text for (text,) in library.connection().execute("SELECT text FROM snowball ORDER BY rowid")]
+    assert len(after) == 2 and before["de"] in after
+    assert any("trizmir" in text.split() for text in after)
+    shelf = library.shelve([texts], vectors=False)
+    assert library.check() == () and shelf.search("izmir", 5, "bm25")
+    library.delete([entry.path for entry in shelf.documents])
+    assert library.connection().execute("SELECT count(*) FROM snowball").fetchone() == (0,)
 
 
 def test_a_step_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

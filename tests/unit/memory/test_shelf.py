@@ -104,6 +104,14 @@ def test_a_document_that_was_deleted_meanwhile(library: Library, shelf: Shelf) -
         shelf.search("keeper lamp", 5, "vectors")
 
 
+@pytest.mark.parametrize("gone", [[0], [3], [0, 1, 2, 3]])
+def test_keywords_are_found_in_what_is_left(library: Library, shelf: Shelf, gone: list[int]) -> None:
+    deleted = {shelf.documents[number].id for number in gone}
+    library.delete(sorted(deleted))
+    hits = shelf.search("keeper lamp", 500, "bm25")
+    assert {hit.chunk.document for hit in hits} == set(shelf.document_ids()) - deleted
+
+
 def test_asking_again_loads_nothing_heavy(tmp_path: Path) -> None:
     path = write_stories(tmp_path / "books", [0])[0]
     program = """

@@ -12,11 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from readthrough.models.local import readings as readings_module
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.readings import DISK_RATIO, SPARED_SECONDS, TOKENS_MIN, Readings
 from readthrough.models.local.stored import prune, stored, stored_bytes
@@ -124,6 +126,28 @@ def test_the_longest_is_found_and_covers_the_shorter_ones(tmp_path: Path) -> Non
     assert readings.add(branch, held(branch)) and len(files(tmp_path)) == 2
     assert readings.match(branch, 3000)[1] == 3000 and readings.match(tokens, 3000)[1] == 3000
     assert not readings.add(tokens_of(TOKENS_MIN - 1), held(tokens_of(TOKENS_MIN - 1)))
+
+
+def test_two_processes_that_write_texts_which_part_in_the_last_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = opened(tmp_path), opened(tmp_path)
+    mine = tokens_of(1000)
+    theirs = np.concatenate([mine[:-20], tokens_of(20, seed=1)])
+    write = readings_module._write
+
+    def meanwhile(*args: Any) -> None:
+        monkeypatch.setattr(readings_module, "_write", write)
+        assert one.add(mine, held(mine)) and one.match(mine, 1000)[1] == 1000
+        write(*args)
+
+    monkeypatch.setattr(readings_module, "_write", meanwhile)
+    assert other.add(theirs, held(theirs))
+    for readings in (one, other, opened(tmp_path)):
+        for tokens, parted in ((mine, theirs), (theirs, mine)):
+            found, length = readings.match(tokens, 1000)
+            assert found is not None and length in (980, 1000)
+            assert same(found, held(tokens if length == 1000 else parted), length), "the KV of other tokens"
 
 
 def test_a_block_is_mapped_once(tmp_path: Path) -> None:

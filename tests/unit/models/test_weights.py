@@ -312,6 +312,10 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
         weights.resolve(str(folder))
     (folder / "model-00002-of-00002.safetensors").write_bytes(b"x")
     assert weights.resolve(str(folder)) == folder
+    for damaged in ('{"weight_map": {"a"', "{}", '{"weight_map": 1}'):
+        (folder / "model.safetensors.index.json").write_text(damaged)
+        with pytest.raises(WeightsError, match="names the shards cannot be read"):
+            weights.resolve(str(folder))
 
 
 @pytest.mark.parametrize(

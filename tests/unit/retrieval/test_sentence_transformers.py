@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from readthrough.errors import ConfigError, UnknownNameError, WeightsError
+from readthrough.retrieval.embedders.folder import find_folder, fingerprint
 from readthrough.retrieval.embedders.open import open_embedder
 from readthrough.retrieval.embedders.sentence import SentenceTransformerEmbedder
 from readthrough.retrieval.embedding import embed_queries, embed_texts
@@ -83,6 +84,30 @@ def test_the_name_tells_vectors_apart(folder: Path, tmp_path: Path) -> None:
         (folder / "1_Pooling" / "config.json").read_text().replace("mean", "cls")
     )
     assert opened(moved).name != name
+
+
+def test_all_of_a_large_vocabulary_tells_models_apart(tmp_path: Path) -> None:
+    vocabulary = tmp_path / "tokenizer.json"
+    vocabulary.write_bytes(b"a" * (4 << 20))
+    before = fingerprint(tmp_path)
+    with vocabulary.open("r+b") as file:
+        file.seek((4 << 10) + 1)
+        file.write(b"b")
+    assert fingerprint(tmp_path) != before
+
+
+def test_what_the_hub_gave_is_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0_StaticEmbedding").mkdir()
+    (tmp_path / "0_StaticEmbedding" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "modules.json").write_text("[]")  # such a model has no config.json
+    asked = []
+
+    def hub(name: str, local: bool = False) -> Path:
+        asked.append(local)
+        return tmp_path
+
+    monkeypatch.setattr("readthrough.retrieval.embedders.folder.hub_folder", hub)
+    assert find_folder("owner/static") == tmp_path and asked == [True]
 
 
 def test_code_of_a_model_is_never_run(folder: Path, tmp_path: Path) -> None:

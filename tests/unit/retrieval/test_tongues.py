@@ -70,6 +70,7 @@ def test_what_stands_before_a_book_does_not_count() -> None:
         ("es", "canción canciones"),
         ("ru", "книга книги книгу"),
         ("sv", "flicka flickor flickorna"),
+        ("tr", "İzmir izmir İZMİR"),
     ],
 )
 def test_forms_of_a_word_meet(language: str, forms: str) -> None:

@@ -143,6 +143,13 @@ def test_a_budget_ends_a_graph_with_an_answer(shelf: Shelf, text: str, calls: in
     assert answer.usage.calls <= calls and answer.coverage.unread > 0
 
 
+def test_no_more_is_held_back_than_the_answer_may_have(shelf: Shelf) -> None:
+    services = Services(model(), shelf, RunLog())
+    limited = flow(SCAN.replace("manager", "{manager: {answer_tokens: 20}}"))
+    held = [each.last_step(Question(QUESTION), services).completion_tokens for each in (flow(SCAN), limited)]
+    assert held == [40, 20]
+
+
 @pytest.mark.parametrize("text", [LOOP, SCAN])
 def test_an_estimate_is_what_it_takes_at_most(shelf: Shelf, text: str) -> None:
     services = Services(ScriptedModel(replies={"": "Nothing."}, choices={"": [0.01, 0.99]}), shelf, RunLog())
