@@ -60,7 +60,7 @@ class Gathering(ModelBackend):
         self.tokenizer_id = model.tokenizer_id
         self.capabilities = model.capabilities
         self._wait_seconds = wait_seconds
-        self._busy = threading.Lock()
+        self._busy = False
         self._changed = threading.Condition()
         self._waiting: list[_Call] = []
         self._callers = 0
@@ -126,8 +126,23 @@ class Gathering(ModelBackend):
             self._callers += more
             self._changed.notify_all()
 
+    @contextmanager
+    def _turn(self, unless: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+        """Wait for the model, or until `unless` holds; whether it is this thread's turn."""
+        with self._changed:
+            self._changed.wait_for(lambda: unless() or not self._busy)
+            mine = not unless()
+            self._busy = self._busy or mine
+        try:
+            yield mine
+        finally:
+            if mine:
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
+
     def _alone(self, call: Callable[[], _Result]) -> _Result:
-        with self._busy:
+        with self._turn():
             return call()
 
     def _call(self, call: _Call) -> list[Any]:
@@ -136,8 +151,8 @@ class Gathering(ModelBackend):
         with self._changed:
             self._waiting.append(call)
             self._changed.notify_all()
-        with self._busy:  # whoever comes in first takes along all that wait; the others find theirs done
-            if not call.done:
+        with self._turn(unless=lambda: call.done) as mine:  # who comes first takes along all that wait
+            if mine:
                 self._answer(self._gather())
         if call.error is not None:
             raise call.error

@@ -64,6 +64,15 @@ def test_calls_of_several_go_out_as_one() -> None:
     assert model.complete([]) == [] and inner.batches == [6]
 
 
+def test_calls_that_follow_one_another_stay_together() -> None:
+    inner = Watched(seconds=0.02)
+    model = Gathering(inner, wait_seconds=10)
+    started = time.monotonic()
+    rounds = [lambda name=name: [asks(model, f"{name} {n}")[0]() for n in range(4)] for name in "abcde"]  # type: ignore[misc]
+    assert together(rounds, model) == [[f"re {name} {n}" for n in range(4)] for name in "abcde"]
+    assert inner.batches == [5] * 4 and time.monotonic() - started < 9  # nobody waited until the time was over
+
+
 def test_a_caller_alone_waits_for_nobody() -> None:
     inner = Watched()
     model = Gathering(inner, wait_seconds=10)
