@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from readthrough.batch.files import Found
 from readthrough.batch.open import _create
 from readthrough.batch.table import Table
+from readthrough.memory.database import Database
+from readthrough.memory.library import Library
 from readthrough.memory.runs import RunLog
 from readthrough.memory.sqlite_file import SqliteFile
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
+from tests.library_samples import HashingEmbedder, chunker
 
 
 @pytest.fixture
@@ -75,3 +81,33 @@ def test_a_script_from_a_file_does_not_keep_what_it_was_asked(tmp_path: Path) ->
     model = ScriptedModel.from_yaml(tmp_path / "script.yaml")
     said = [model.complete([Request.user("Who?")])[0].text for _ in range(2)]
     assert said == ["one", "two"] and model.calls == []
+
+
+def test_a_connection_goes_with_its_thread(tmp_path: Path) -> None:
+    database = Database(tmp_path / "library.sqlite")
+    for _ in range(20):
+        thread = threading.Thread(target=database.connection)
+        thread.start()
+        thread.join()
+    gc.collect()
+    assert len(database._opened) == 1  # of this thread
+    database.close()
+    assert database.connection().execute("SELECT 1").fetchone() == (1,)
+    database.close()
+
+
+def test_of_the_vector_files_only_new_ones_are_read(tmp_path: Path) -> None:
+    library = Library.open(tmp_path / "home", embedder=HashingEmbedder(), chunker=chunker(24))
+    asked: list[str] = []
+    for number in range(70):
+        (tmp_path / f"{number}.txt").write_text(f"The keeper of lamp {number} slept.")
+        library.connection().set_trace_callback(asked.append if number == 60 else None)
+        shelf = library.shelve([tmp_path / f"{number}.txt"])
+        assert len(shelf.search("keeper", 5, "vectors")) == 1
+    assert not [query for query in asked if "FROM vectors WHERE embedder" in query]
+    assert len([query for query in asked if "SELECT chunk FROM vectors WHERE segment" in query]) == 1
+    everything = library.shelve([tmp_path / f"{number}.txt" for number in range(70)])
+    kept = library.vectors.get(everything.chunk_array())
+    made = HashingEmbedder().embed([chunk.text for chunk in everything.get(everything.chunk_array().tolist())])
+    assert np.allclose(kept, made, atol=1e-6)
+    library.close()
