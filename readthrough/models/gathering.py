@@ -12,8 +12,12 @@ from typing import Any, Literal, TypeVar
 from readthrough.models.base import Attention, Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.models.deadline import earliest
 
-WAIT_SECONDS = 0.2
+WAIT_SECONDS = 1.0
 """The longest that a batch waits for callers who have yet to call: they may be at a search, or at another model."""
+
+PASSED_OVER_MAX = 5
+"""So often replies wait for others who are still at decisions: what is read takes as long whenever it is read, but
+replies are written in the time of one when they are written together."""
 
 _Kind = Literal["complete", "choose", "likelihood"]
 _Result = TypeVar("_Result")
@@ -32,6 +36,7 @@ class _Call:
     requests: Sequence[Request]
     given: Sequence[Any]
     context: Context = field(default_factory=copy_context)
+    passed_over: int = 0
     results: list[Any] | None = None
     error: BaseException | None = None
 
@@ -152,7 +157,7 @@ class Gathering(ModelBackend):
             self._waiting.append(call)
             self._changed.notify_all()
         with self._turn(unless=lambda: call.done) as mine:  # who comes first takes along all that wait
-            if mine:
+            while mine and not call.done:
                 self._answer(self._gather())
         if call.error is not None:
             raise call.error
@@ -162,7 +167,12 @@ class Gathering(ModelBackend):
         """All that wait, once nobody else is about to call."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) >= self._callers, self._wait_seconds)
-            gathered, self._waiting = self._waiting, []
+            replies = [call for call in self._waiting if call.kind == "complete"]
+            if len(replies) == len(self._waiting) or any(call.passed_over == PASSED_OVER_MAX for call in replies):
+                replies = []
+            for call in replies:
+                call.passed_over += 1
+            gathered, self._waiting = [call for call in self._waiting if call not in replies], replies
             return gathered
 
     def _answer(self, calls: Sequence[_Call]) -> None:

@@ -183,3 +183,21 @@ def test_the_same_replies_as_one_by_one(tmp_path_factory: pytest.TempPathFactory
     assert together(each, model) == pytest.approx(likely, abs=1e-4)
     same = (model.identity, model.plan_name, model.compresses, model.capabilities, model.window_tokens)
     assert same == (inner.identity, inner.plan_name, inner.compresses, inner.capabilities, inner.window_tokens)
+
+
+def test_replies_wait_for_those_who_are_at_decisions_but_not_for_ever() -> None:
+    inner = Watched()
+    model = Gathering(inner, wait_seconds=0.5)
+
+    def decides(rounds: int) -> Callable[[], str]:
+        def run() -> str:
+            for _ in range(rounds):
+                model.choose([Request.user("a")], [["x", "y"]])
+            return model.complete([Request.user(f"after {rounds}")])[0].text
+
+        return run
+
+    assert together([decides(0), decides(1), decides(3)], model) == ["re after 0", "re after 1", "re after 3"]
+    assert inner.batches == [3]
+    assert together([decides(0), decides(9)], model) == ["re after 0", "re after 9"]
+    assert inner.batches == [3, 1, 1]
