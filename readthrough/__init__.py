@@ -19,10 +19,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from readthrough.api import Book as Book
     from readthrough.api import read as read
-    from readthrough.api import resume as resume
     from readthrough.batch.api import run_batch as run_batch
     from readthrough.errors import ReadthroughError as ReadthroughError
     from readthrough.filters import Filter as Filter
+    from readthrough.resuming import resume as resume
     from readthrough.types import Answer as Answer
     from readthrough.types import Coverage as Coverage
     from readthrough.types import Document as Document
@@ -43,7 +43,7 @@ _EXPORTS = {
     "Limits": "readthrough.types",
     "ReadthroughError": "readthrough.errors",
     "read": "readthrough.api",
-    "resume": "readthrough.api",
+    "resume": "readthrough.resuming",
     "run_batch": "readthrough.batch.api",
 }
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from readthrough.config import Overrides, load_settings
-from readthrough.errors import MissingPathError, UsageError
+from readthrough.errors import UsageError
 from readthrough.filters import Filter
-from readthrough.opening import Texts, as_kept, open_library, open_runs, with_file
+from readthrough.opening import Texts, as_kept, open_library, with_file
 from readthrough.types import Answer, Cost, Document, Hit, Limits, SkippedFile
 from readthrough.working import OnApproval, OnEvent, OnText, Working
 
@@ -58,48 +58,6 @@ def read(
         library.close()
         raise
     return Book(library, shelf, settings, model=backend, on_event=on_event, texts=texts)
-
-
-def resume(
-    run: str,
-    on_text: OnText | None = None,
-    limits: Limits | None = None,
-    on_approval: OnApproval | None = None,
-    **overrides: Unpack[Overrides],
-) -> Answer:
-    """Go on with a run that was killed, interrupted, or ended by a budget: reads the same texts, opens the same model.
-
-    `overrides` are settings that win over those that the run was asked with; the rest is as for `Book.resume`.
-
-    Raises:
-        UsageError: no such run, or the workflow, the model or the texts are not what they were then.
-        InputError: a text is not where it was.
-    """
-    with reopen(run, **overrides) as book:
-        return book.resume(run, on_text, limits, on_approval)
-
-
-def reopen(
-    run: str, stdin: bytes | None = None, on_event: OnEvent | None = None, **overrides: Unpack[Overrides]
-) -> Book:
-    """The texts of a run, read as they were for it; `stdin` is what was piped in then.
-
-    Raises:
-        UsageError: no such run, or it cannot be known what it read or asked.
-        InputError: a text is not where it was.
-    """
-    from readthrough.agents.runs.recipe import reopening
-
-    runs = open_runs(load_settings({**overrides, "model": None}).settings)
-    try:
-        again = reopening(runs.find(run), overrides, stdin is not None)
-    finally:
-        runs.close()
-    try:
-        return read(*again.paths, stdin=stdin, on_event=on_event, **again.overrides)
-    except MissingPathError as error:
-        hint = f"the run was asked in {again.folder}" if again.folder != str(Path.cwd()) else error.hint
-        raise MissingPathError(error.message, path=error.path, hint=hint) from error
 
 
 class Book(Working):
@@ -235,6 +193,23 @@ class Book(Working):
         if words is not None:
             options["words"] = words
         return self.ask(summary_question(focus), workflow=WORKFLOW, **options)
+
+    def extract(self, schema: Mapping[str, Any] | str | Path, **options: Any) -> Answer:
+        """Fill in a JSON Schema (a mapping, JSON text, or a file) from these texts.
+
+        `Answer.answer` is compact JSON with the schema's fields in their order. The number n in `Evidence.supports`
+        stands for its n-th leaf field, from 0. What the texts do not say is left out, or null where the schema allows
+        that or requires the field; where one that may not be null is, or everything is, the answer has `abstained`.
+        Its confidence is that of the least sure field. `options` are those of `ask` and of the workflow `extract`.
+
+        Raises:
+            ConfigError: the schema cannot be read or followed, or an unknown option.
+            ModelError: the model or endpoint failed.
+        """
+        from readthrough.agents.reading.extracting import EXTRACT, WORKFLOW
+
+        given = dict(schema) if isinstance(schema, Mapping) else str(schema)
+        return self.ask(EXTRACT, workflow=WORKFLOW, schema=given, **options)
 
     def search(self, query: str, k: int = 10, within: Filter | None = None) -> list[Hit]:
         """The `k` chunks that fit `query` best, best first; only such as pass the filter `within`.

@@ -100,6 +100,7 @@ PARTS: dict[str, dict[str, str]] = {
         "iterative-summary": "readthrough.agents.workflows.iterative_summary:IterativeSummary",
         "map-reduce": "readthrough.agents.workflows.map_reduce:MapReduce",
         "retrieve-then-reason": "readthrough.agents.workflows.retrieve_then_reason:RetrieveThenReason",
+        "extract": "readthrough.agents.workflows.extract:Extract",
         "full-context": "readthrough.agents.workflows.full_context:FullContext",
     },
     "nodes": {

@@ -13,7 +13,8 @@ ReadthroughError                     exit code
 |-- ModelError                       5   a model or endpoint failed
 |   |-- PromptTooLongError               a prompt does not fit the window (nothing was cut)
 |   |-- EndpointError                    the endpoint answered with an error, or with nothing
-|   |   `-- DeadlineError                the total deadline passed
+|   |   |-- DeadlineError                the total deadline passed
+|   |   `-- CircuitOpenError             it failed so often that it is left alone for some seconds
 |   `-- WeightsError                     weights are missing or their hash is wrong
 |-- LibraryError                     1   the library on disk cannot be read or written
 `-- BudgetError                      3   a budget ended the run; what there is so far is kept
@@ -127,6 +128,16 @@ class EndpointError(ModelError):
 
 class DeadlineError(EndpointError):
     """The total deadline of a call passed."""
+
+
+class CircuitOpenError(EndpointError):
+    """An endpoint failed so often that it is not asked now; it is tried again in `again_seconds`."""
+
+    def __init__(
+        self, message: str, *, path: str | None = None, hint: str | None = None, again_seconds: float = 0.0
+    ) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.again_seconds = again_seconds
 
 
 class WeightsError(ModelError):

@@ -167,6 +167,7 @@ class Limits:
         seconds: of wall time.
         tokens: of prompts and replies together.
         calls: of the model.
+        cost: money, for models whose prices are known.
         approve_above_seconds: work that is expected to take longer is approved before it starts.
         approve_below: an answer of a lower confidence (0 to 1) is approved before it is accepted.
     """
@@ -176,9 +177,10 @@ class Limits:
     calls: int | None = None
     approve_above_seconds: float | None = None
     approve_below: float | None = None
+    cost: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "tokens", "calls"):
+        for name in ("seconds", "tokens", "calls", "cost"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UsageError(f"max_{name} = {value}: a budget must be positive")
@@ -198,7 +200,7 @@ class Cost:
     """What some work takes, or is expected to take.
 
     `cached_tokens` are those of the prompts that a model which keeps KV need not read again; `beside_tokens` those of
-    the replies that are written beside another, in one batch.
+    the replies that are written beside another, in one batch; `money` is None where no price is known.
     """
 
     calls: int = 0
@@ -207,6 +209,7 @@ class Cost:
     seconds: float = 0.0
     cached_tokens: int = 0
     beside_tokens: int = 0
+    money: float | None = None
 
     @property
     def tokens(self) -> int:
@@ -221,7 +224,12 @@ class Cost:
             self.seconds + other.seconds,
             self.cached_tokens + other.cached_tokens,
             self.beside_tokens + other.beside_tokens,
+            None if self.money is None and other.money is None else (self.money or 0.0) + (other.money or 0.0),
         )
+
+    def __sub__(self, other: Cost) -> Cost:
+        taken: dict[str, Any] = {name: None if part is None else -part for name, part in asdict(other).items()}
+        return self + Cost(**taken)
 
     @property
     def read_tokens(self) -> float:
@@ -259,7 +267,11 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A quote that stands for sentences of the answer: always cut from the source, never generated."""
+    """A quote that stands for parts of the answer: always cut from the source, never generated.
+
+    `supports` are the numbers, from 0, of the answer's sentences; where the answer is JSON (the workflow `extract`) of
+    its leaf fields, in the order in which they stand in it.
+    """
 
     document: str
     start: int

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
     from readthrough.agents.base import Workflow
+    from readthrough.agents.runs.pool import Pool
     from readthrough.agents.runs.services import Services
     from readthrough.agents.spec.flow import Flow
     from readthrough.memory.library import Library
@@ -39,7 +40,11 @@ class Prepared:
 
 
 class Working:
-    """The parts of a Book that are opened on first use, and closed with it."""
+    """The parts of a Book that are opened on first use, and closed with it.
+
+    Attributes:
+        pool: what all answers take from, together with those of other books that have the same; None for no such.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Working:
         on_event: OnEvent | None = None,
         texts: Texts | None = None,
     ) -> None:
+        self.pool: Pool | None = None
         self._library = library
         self._shelf = shelf
         self._settings = settings
@@ -123,7 +129,7 @@ class Working:
         model, shelf = self._models.get(settings.model), self._shelved(settings)
         services = Services(model, shelf, self.runs, on_event=self._on_event, on_text=on_text)
         services.open_model = self._models.get
-        services.budget, services.on_approval = Budget(limits), on_approval
+        services.budget, services.on_approval = Budget(limits, self.pool), on_approval
         self._services_now = services
         return services
 

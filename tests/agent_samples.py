@@ -50,11 +50,14 @@ def fill_in(schema: dict[str, Any], said: str, root: dict[str, Any]) -> Any:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     if "enum" in schema:
         return schema["enum"][0]
-    if schema["type"] == "object":
+    kinds = schema["type"]
+    if isinstance(kinds, list):
+        return fill_in({**schema, "type": kinds[0]}, said, root)
+    if kinds == "object":
         return {name: fill_in(part, said, root) for name, part in schema["properties"].items()}
-    if schema["type"] == "array":
+    if kinds == "array":
         return [fill_in(schema["items"], said, root)]
-    return said if schema["type"] == "string" else schema.get("minimum", 0)
+    return said if kinds == "string" else schema.get("minimum", 0)
 
 
 def decides(request: Request, options: Sequence[str]) -> list[float]:

@@ -6,6 +6,7 @@ function that gets the handler and the request's body. `with FakeServer([...]) a
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import struct
@@ -214,3 +215,44 @@ def breaks_off_chunked(words: int) -> Step:
         resets(handler, body)
 
     return step
+
+
+class Bears:
+    """A server that works at `capacity` requests together, each for `seconds` or as `seconds(running)` says.
+
+    What is more is refused with 429, where `retry_after` says when to come back. `most` and `refused` count.
+    """
+
+    def __init__(
+        self, capacity: int, seconds: float | Callable[[int], float] = 0.02, retry_after: float = 0.05
+    ) -> None:
+        self.capacity, self.seconds, self.retry_after = capacity, seconds, retry_after
+        self.running = self.most = self.refused = self.answered = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, handler: Handler, body: Body) -> None:
+        with self._lock:
+            taken = self.running < self.capacity
+            self.running += taken
+            self.refused += not taken
+            self.most = max(self.most, self.running)
+            running = self.running
+        if not taken:
+            fails(429, "too many requests", {"Retry-After": str(self.retry_after)})(handler, body)
+            return
+        handler.server.fake.stopped.wait(self.seconds(running) if callable(self.seconds) else self.seconds)
+        with self._lock:
+            self.running -= 1
+            self.answered += 1
+        says(body["messages"][-1]["content"])(handler, body)
+
+
+class Slow:
+    """Every request hangs whose number is in `slow`; the others are answered by `step`."""
+
+    def __init__(self, slow: set[int], step: Step) -> None:
+        self.slow, self.step = slow, step
+        self._numbers = itertools.count()
+
+    def __call__(self, handler: Handler, body: Body) -> None:
+        (hangs if next(self._numbers) in self.slow else self.step)(handler, body)

@@ -19,6 +19,7 @@ from readthrough.batch.table import Claim, Result, ResultState, State, Table
 from readthrough.config import Settings
 from readthrough.documents.load import is_document
 from readthrough.errors import (
+    CircuitOpenError,
     ConfigError,
     EndpointError,
     InputError,
@@ -199,7 +200,10 @@ class Worker:
                 answer = self._run(begun, work, book)
                 break
             except EndpointError as error:
-                if tried == self._job.tries or self._stop.wait(PAUSE_SECONDS * 2 ** (tried - 1)):
+                pause_seconds = PAUSE_SECONDS * 2 ** (tried - 1)
+                if isinstance(error, CircuitOpenError):
+                    pause_seconds += error.again_seconds
+                if tried == self._job.tries or self._stop.wait(pause_seconds):
                     return self._failed(begun, error)
             except _FATAL:
                 raise

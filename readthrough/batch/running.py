@@ -23,7 +23,7 @@ from readthrough.types import Event, Usage
 if TYPE_CHECKING:
     pass
 
-TRANSIENT = ("EndpointError", "DeadlineError")
+TRANSIENT = ("EndpointError", "DeadlineError", "CircuitOpenError")
 """Errors of an endpoint: what failed by one is tried again whenever the batch is run."""
 
 ENDPOINT_WORKERS = 4

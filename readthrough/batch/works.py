@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from readthrough.agents.reading.extracting import EXTRACT
+from readthrough.agents.reading.extracting import WORKFLOW as EXTRACTION
+from readthrough.agents.reading.schemas import form_of, load_schema
 from readthrough.agents.reading.summarizing import WORKFLOW as SUMMARY
 from readthrough.agents.reading.summarizing import summary_question
 from readthrough.batch.job import Work
 from readthrough.questions import Asked
-
-EXTRACTION = "extract"
-EXTRACT = "What does the text say for each field of the schema?"
 
 
 def asks(questions: Iterable[Asked], whole: bool = False) -> list[Work]:
@@ -20,8 +20,14 @@ def asks(questions: Iterable[Asked], whole: bool = False) -> list[Work]:
 
 
 def extraction(schema: str | Mapping[str, Any], whole: bool = False) -> Work:
-    """The fields of a JSON Schema: a mapping, the path of a file, or JSON."""
-    return Work("extract", EXTRACT, workflow={EXTRACTION: {"schema": schema}}, whole=whole)
+    """The fields of a JSON Schema: a mapping, the path of a file, or JSON.
+
+    Raises:
+        ConfigError: it cannot be read, or is no schema that can be filled in.
+    """
+    wanted = load_schema(schema)
+    form_of(wanted)
+    return Work("extract", EXTRACT, workflow={EXTRACTION: {"schema": wanted}}, whole=whole)
 
 
 def summary(words: int | None = None, focus: str | None = None, whole: bool = False) -> Work:

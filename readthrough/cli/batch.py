@@ -185,7 +185,7 @@ def _job(flags: RunFlags) -> Job:
         recursive=not flags.no_recursive,
         options=workflow_options(flags.option or []),
         document_limits=Limits(*document),
-        limits=Limits(flags.max_seconds, flags.max_tokens, flags.max_calls),
+        limits=Limits(flags.max_seconds, flags.max_tokens, flags.max_calls, cost=flags.max_cost),
         tries=flags.tries,
         workers=flags.workers,
     )

@@ -130,6 +130,10 @@ class Limited(Common):
     max_calls: Annotated[
         int | None, typer.Option(help="End after so many calls of the model.", rich_help_panel=RUNS)
     ] = None
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="End after so much money, for a model whose prices are known.", rich_help_panel=RUNS),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

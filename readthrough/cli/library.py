@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from readthrough.memory.holdings import Holding
     from readthrough.memory.library import Library
 
+LOGS = ("runs.sqlite*", "checkpoints.sqlite*", "conversations.sqlite*", "batch.sqlite*", "recall/**/*")
+"""In the home folder: what was asked and answered. `runs prune` makes it smaller."""
 DAY_SECONDS = 24 * 60 * 60
 NAMES_HELP = "An id, the beginning of one, or a path."
 
@@ -93,20 +95,23 @@ def delete(flags: NamesFlags) -> None:
 
 
 def size(flags: Common) -> None:
-    """Print what the library takes on disk, and the readings of local models beside it."""
+    """Print what the library takes on disk, and beside it the readings of local models and the logs."""
     from readthrough.models.local.stored import stored
 
     screen = Screen(flags)
     with _library(flags, screen) as library:
         total = library.size()
         documents = len(library.list())
-    sizes = [reading.nbytes for reading in stored(_settings(flags).readings)]
+    settings = _settings(flags)
+    sizes = [reading.nbytes for reading in stored(settings.readings)]
+    logs = sum(path.stat().st_size for pattern in LOGS for path in settings.home.glob(pattern) if path.is_file())
     if flags.json:
-        beside = {"readings_bytes": sum(sizes), "readings": len(sizes)}
+        beside = {"readings_bytes": sum(sizes), "readings": len(sizes), "logs_bytes": logs}
         screen.json({"schema": SCHEMA_VERSION, "bytes": total, "documents": documents, **beside})
     else:
         screen.data(f"{total / 1e6:,.1f} MB, {documents} documents")
         screen.data(f"{sum(sizes) / 1e6:,.1f} MB, {len(sizes)} readings: texts as local models have read them")
+        screen.data(f"{logs / 1e6:,.1f} MB, the log of runs, conversations and batches")
 
 
 def prune(flags: PruneFlags) -> None:

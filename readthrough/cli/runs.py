@@ -173,7 +173,7 @@ def replay(flags: ReplayFlags) -> None:
 
 def resume(flags: ResumeFlags) -> int:
     """Go on with a run that was killed, interrupted, or ended by a budget; its answer is printed as by `ask`."""
-    from readthrough.api import reopen
+    from readthrough.resuming import reopen
     from readthrough.types import Answer
 
     screen = Screen(flags)

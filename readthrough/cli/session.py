@@ -63,7 +63,12 @@ def limits(flags: Bounded) -> Limits:
         UsageError: one is out of range.
     """
     return Limits(
-        flags.max_seconds, flags.max_tokens, flags.max_calls, flags.approve_above_seconds, flags.approve_below
+        flags.max_seconds,
+        flags.max_tokens,
+        flags.max_calls,
+        flags.approve_above_seconds,
+        flags.approve_below,
+        flags.max_cost,
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from readthrough.errors import ModelError
+from readthrough.errors import ConfigError, ModelError
 from readthrough.types import Usage
 
 Role = Literal["system", "user", "assistant"]
@@ -112,13 +112,47 @@ class Attention:
     usage: Usage = field(default_factory=Usage)
 
 
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Money for a million tokens; `cached` is that of cached prompt tokens (None: as any prompt token).
+
+    Raises:
+        ConfigError: a price is below 0.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # a price with a wrong name would be lost
+
+    prompt: float
+    completion: float
+    cached: float | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.prompt, self.completion, self.cached or 0.0) < 0:
+            raise ConfigError(f"{self}: a price is not below 0")
+
+    def cost(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
+        """What a call costs."""
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = prompt_tokens - cached_tokens
+        return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+
+
 class ModelBackend(ABC):
-    """A language model behind one interface; `name` as the user named it."""
+    """A language model behind one interface; `name` as the user named it.
+
+    Attributes:
+        name: as the user named it.
+        window_tokens: the most of a prompt and its reply together.
+        tokenizer_id: whose tokens `count_tokens` counts.
+        capabilities: what it can do beside completing.
+        prices: what its tokens cost; None where that is not known.
+    """
 
     name: str
     window_tokens: int
     tokenizer_id: str
     capabilities: frozenset[Capability]
+    prices: Prices | None = None
 
     @property
     def identity(self) -> str:

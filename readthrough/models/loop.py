@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from readthrough.errors import ModelError
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -30,9 +32,15 @@ class Loop:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def wait(self, future: Future[T]) -> T:
-        """The result of `future`, which is cancelled where the wait is interrupted."""
+        """The result of `future`, which is cancelled where the wait is interrupted.
+
+        Raises:
+            ModelError: the loop was closed meanwhile.
+        """
         try:
             return future.result()
+        except CancelledError:
+            raise ModelError("the model was closed while it was asked") from None
         except BaseException:
             future.cancel()
             raise
@@ -54,9 +62,7 @@ class Loop:
             try:
                 return list(await asyncio.gather(*tasks))
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await _cancel(tasks)
 
         return self.wait(self.submit(run()))
 
@@ -73,10 +79,10 @@ class Loop:
         except BaseException:
             future.cancel()
             raise
-        return future.result()
+        return self.wait(future)
 
     def close(self) -> None:
-        """Stop the loop. Calling it twice is fine."""
+        """Stop the loop; what still runs on it is cancelled. Calling it twice is fine."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
@@ -87,4 +93,11 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
+        loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
         loop.close()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

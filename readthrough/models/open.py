@@ -7,16 +7,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from readthrough import catalogue
 from readthrough.errors import ConfigError
-from readthrough.models.base import ModelBackend
+from readthrough.models.base import ModelBackend, Prices
 from readthrough.spec import build, options_of, split
 from readthrough.types import Event
-
-if TYPE_CHECKING:
-    from readthrough.models.openai import Prices
 
 _OPENAI, _SCRIPTED = "openai:", "scripted:"
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -34,6 +31,7 @@ class ModelOptions(TypedDict, total=False):
     base_url: str | None
     deadline_seconds: float | None
     concurrency: int | None
+    hedge_after_seconds: float | None
     prices: Prices | None
     readings: Path | None
     readings_bytes: int | None

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from readthrough.errors import ConfigError, PromptTooLongError
-from readthrough.models.base import Choice, Completion, ModelBackend, Request
+from readthrough.models.base import Choice, Completion, ModelBackend, Prices, Request
 from readthrough.models.endpoint.address import PUBLIC_URL, parse_address
 from readthrough.models.endpoint.connection import Connection
+from readthrough.models.endpoint.hedge import Hedge
 from readthrough.models.endpoint.replies import Reply, check_answer, decode_json, parse_reply
 from readthrough.models.endpoint.streaming import read_stream
+from readthrough.models.endpoint.traffic import traffic_of
 from readthrough.models.endpoint.traits import traits_of
 from readthrough.models.estimate import (
     ESTIMATE_ID,
@@ -41,21 +43,9 @@ _TOP_TOKENS = 20
 _LEAST_MASS = 0.5
 _CUT_BELOW = 0.5
 _CUT_FROM_TOKENS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Money for a million tokens; `cached` is that of cached prompt tokens (None: as any prompt token)."""
-
-    prompt: float
-    completion: float
-    cached: float | None = None
-
-    def cost(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
-        """What a call costs."""
-        cached = self.prompt if self.cached is None else self.cached
-        fresh = prompt_tokens - cached_tokens
-        return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+# What a call, and a token that is read, take beside a token that is written: a server reads in large batches.
+_CALL_WORK_TOKENS = 10.0
+_READ_WORK_TOKENS = 0.01
 
 
 @dataclass(repr=False)
@@ -71,8 +61,12 @@ class OpenAIModel(ModelBackend):
         base_url: the address; empty means `OPENAI_BASE_URL`, else OpenAI's own.
         api_key: empty means `OPENAI_API_KEY`. It is never shown, and not kept here.
         window_tokens: 0 means: as the server's list of models says, else `DEFAULT_WINDOW_TOKENS`.
-        deadline_seconds: the total time for one request, with its retries and repairs.
-        concurrency: the most requests at a time.
+        deadline_seconds: the total time for one request, with its retries, hedges and repairs, once it is its turn.
+        concurrency: the most requests at a time, of all models of this process with this name and address; how many
+            there are adapts to what the server refuses and how long it takes.
+        hedge_after_seconds: send a request that was not answered by then once more, where the server has room and
+            the budget allows, and take the first good answer; None for never. The other is cancelled: it counts as a
+            call, its tokens, which the server may charge, are not known. Not for replies that are streamed.
         votes: how many replies `choose` asks for where the server gives no logprobs.
         prices: what tokens cost; None means the cost is not known.
 
@@ -85,21 +79,24 @@ class OpenAIModel(ModelBackend):
     api_key: str = ""
     window_tokens: int = 0
     deadline_seconds: float = 300.0
-    concurrency: int = 4
+    concurrency: int = 16
+    hedge_after_seconds: float | None = None
     votes: int = 1
     prices: Prices | None = None
 
     def __post_init__(self) -> None:
-        for name in ("deadline_seconds", "concurrency", "votes"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}: it must be above 0")
+        for name in ("deadline_seconds", "concurrency", "hedge_after_seconds", "votes"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} = {value}: it must be above 0")
         key = self.api_key or os.environ.get("OPENAI_API_KEY")
         url = self.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC_URL
         self._address = parse_address(url, key)
         self.base_url, self.api_key = self._address.shown, ""
         if not key and self.base_url == PUBLIC_URL:
             raise ConfigError(f"no key for {PUBLIC_URL}", hint="set OPENAI_API_KEY, or name a server: openai:MODEL@URL")
-        self._connection = Connection(self._address, key, self.deadline_seconds)
+        traffic = traffic_of(self.base_url, self.model, self.concurrency)
+        self._connection = Connection(self._address, key, self.deadline_seconds, traffic)
         self._traits = traits_of(self.base_url, self.model)
         self.name = f"openai:{self.model}@{self.base_url}"
         self.tokenizer_id = ESTIMATE_ID
@@ -119,6 +116,7 @@ class OpenAIModel(ModelBackend):
         Raises:
             PromptTooLongError: a prompt does not fit the window, or the server says so, or it cut the prompt.
             DeadlineError: the deadline passed.
+            CircuitOpenError: the server has failed so often that it is left alone for some seconds.
             EndpointError: the server failed, or sent what cannot be used. Nothing partial is ever returned.
         """
         for request in requests:
@@ -205,8 +203,15 @@ class OpenAIModel(ModelBackend):
     async def _ask(self, request: Request, ends: float, logprobs: bool = False) -> tuple[Reply, Completion]:
         started = time.monotonic()
         extra: dict[str, Any] = {"logprobs": True, "top_logprobs": _TOP_TOKENS} if logprobs else {}
-        reply = await self._connection.call(lambda client: self._send(client, request, extra), ends)
-        return reply, self._completion(request, reply, time.monotonic() - started)
+        hedge = Hedge(self.hedge_after_seconds, self._connection.traffic.limiter)
+        reply = await self._connection.call(
+            lambda client: hedge.ask(lambda: self._send(client, request, extra)),
+            ends,
+            _work_tokens,
+        )
+        completion = self._completion(request, reply, time.monotonic() - started)
+        usage = replace(completion.usage, calls=1 + hedge.sent)
+        return reply, replace(completion, usage=usage)
 
     async def _send(self, client: AsyncOpenAI, request: Request, extra: dict[str, Any]) -> Reply:
         from openai import APIStatusError
@@ -226,7 +231,9 @@ class OpenAIModel(ModelBackend):
     async def _stream(self, request: Request, put: Callable[[str], None]) -> Completion:
         started = time.monotonic()
         async with self._connection.deadline() as ends:
-            reply = await self._connection.call(lambda client: self._send_stream(client, request, put), ends)
+            reply = await self._connection.call(
+                lambda client: self._send_stream(client, request, put), ends, _work_tokens
+            )
         check_answer(reply, request, self._address)
         return self._completion(request, reply, time.monotonic() - started)
 
@@ -279,6 +286,11 @@ class OpenAIModel(ModelBackend):
             return None
         sizes = [mine.get(name) for name in _WINDOW_FIELDS]
         return next((size for size in sizes if isinstance(size, int) and size > 0), None)
+
+
+def _work_tokens(reply: Reply) -> float:
+    written = reply.completion_tokens or estimate_tokens(reply.text)
+    return _CALL_WORK_TOKENS + _READ_WORK_TOKENS * (reply.prompt_tokens or 0) + written
 
 
 def shares(tokens: Sequence[tuple[str, float]], options: Sequence[str]) -> tuple[float, ...] | None:

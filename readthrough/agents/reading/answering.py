@@ -150,28 +150,37 @@ def choose_option(services: Services, material: str, question: str, choices: tup
     What the model would choose without the material is taken off, most of it (Holtzman et al., "Surface Form
     Competition", arXiv 2104.08315): small models prefer an option that sounds likely to one that they have read.
     """
-    rotations = range(_ROTATIONS if "logits" in services.model.capabilities else 1)
-    orders = [[(position + shift) % len(choices) for position in range(len(choices))] for shift in rotations]
-    letters = list(_LETTERS[: len(choices)])
-    materials = [material, ""] if "logits" in services.model.capabilities else [material]
-    requests = [
-        Request.user(
-            MULTIPLE_CHOICE.format(
-                material=given,
-                question=question,
-                options="\n".join(f"{letter}. {choices[at]}" for letter, at in zip(letters, order, strict=True)),
-            ).strip()
-        )
-        for given in materials
-        for order in orders
-    ]
-    decided = services.choose(requests, [letters] * len(requests))
-    scores = log_average(decided[: len(orders)], orders)
-    if len(materials) > 1:
-        before = log_average(decided[len(orders) :], orders)
-        scores = [score - _PRIOR_WEIGHT * prior for score, prior in zip(scores, before, strict=True)]
-    best = max(range(len(choices)), key=scores.__getitem__)
-    return Reply(choices[best], confidence=round(1 / sum(math.exp(score - scores[best]) for score in scores), 4))
+    return choose_options(services, [(material, Question(question, choices))])[0]
+
+
+def choose_options(services: Services, pairs: Sequence[tuple[str, Question]]) -> list[Reply]:
+    """`choose_option` for each question with choices, from the material beside it; their calls go out together."""
+    logits = "logits" in services.model.capabilities
+    asked: list[list[list[int]]] = []
+    requests, options = list[Request](), list[list[str]]()
+    for material, question in pairs:
+        choices = question.choices or ()
+        orders = [[(place + shift) % len(choices) for place in range(len(choices))] for shift in range(_ROTATIONS)]
+        orders = orders if logits else orders[:1]
+        letters = list(_LETTERS[: len(choices)])
+        for given in [material, ""] if logits else [material]:
+            for order in orders:
+                listed = "\n".join(f"{letter}. {choices[at]}" for letter, at in zip(letters, order, strict=True))
+                prompt = MULTIPLE_CHOICE.format(material=given, question=question.text, options=listed)
+                requests.append(Request.user(prompt.strip()))
+                options.append(letters)
+        asked.append(orders)
+    decided = iter(services.choose(requests, options))
+    replies = []
+    for (_, question), orders in zip(pairs, asked, strict=True):
+        scores = log_average([next(decided) for _ in orders], orders)
+        if logits:
+            before = log_average([next(decided) for _ in orders], orders)
+            scores = [score - _PRIOR_WEIGHT * prior for score, prior in zip(scores, before, strict=True)]
+        best = max(range(len(scores)), key=scores.__getitem__)
+        confidence = round(1 / sum(math.exp(score - scores[best]) for score in scores), 4)
+        replies.append(Reply((question.choices or ())[best], confidence=confidence))
+    return replies
 
 
 def log_average(decisions: list[Choice], orders: list[list[int]]) -> list[float]:

@@ -66,6 +66,7 @@ _BACK = re.compile(
 _GOING_ON = re.compile(r"^\W*(?:and|or|but|so|what about|how about)\b", re.IGNORECASE)
 _NAME = re.compile(r"\s[A-Z]|_")
 _SHORT_WORDS = 3
+_CERTAIN = 2
 # What was said, not what is to be said: `can you tell me who ...` asks about the text.
 _SAID = re.compile(
     r"\b(?:did|have|had) (?:you|we|I)\b.*\b(?:say|said|tell|told|ask(?:ed)?|answer(?:ed)?|mention(?:ed)?|discuss(?:ed)?"
@@ -122,7 +123,8 @@ def about(services: Services, question: str) -> Mapping[str, float]:
     requests = [Request.user(order) for order in ORDERS]
     alone, following, back = (found.mean for found in services.likelihood(requests, [question] * len(requests)))
     asks_back = _share(_ASKS_BACK, bool(_SAID.search(question)), back - max(alone, following))
-    follows = _share(_FOLLOWS, _points_back(question), following - alone)
+    signs = _points_back(question)
+    follows = _share(_FOLLOWS, signs, following - alone if signs < _CERTAIN else 0.0)
     shares_of = {
         TEXT: (1 - asks_back) * (1 - follows),
         FOLLOW_UP: (1 - asks_back) * follows,
@@ -181,12 +183,14 @@ def _telling(text: str) -> frozenset[str]:
     return frozenset(words(text)) - _FUNCTION
 
 
-def _points_back(question: str) -> bool:
+def _points_back(question: str) -> int:
+    """How many signs of a follow-up its words have: one of function words alone, `And when?`, has two."""
     short = len(question.split()) <= _SHORT_WORDS and not _NAME.search(question)
-    return short or bool(_BACK.search(question) or _GOING_ON.search(question))
+    back = short or bool(_BACK.search(question) or _GOING_ON.search(question))
+    return back + (back and not _telling(question))
 
 
-def _share(weights: Mapping[str, float], by_words: bool, by_likelihood: float) -> float:
+def _share(weights: Mapping[str, float], by_words: int, by_likelihood: float) -> float:
     odds = weights["bias"] + weights["words"] * by_words + weights["likelihood"] * by_likelihood
     return 1 / (1 + math.exp(-odds))
 

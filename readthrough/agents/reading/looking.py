@@ -16,7 +16,7 @@ from readthrough.agents.base import Question
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Choice, Request
 from readthrough.models.weights import ALIASES
-from readthrough.retrieval.rerankers.likelihood import raised
+from readthrough.retrieval.rerankers.likelihood import raised_pairs
 
 IS_STATED = """{material}
 
@@ -56,7 +56,7 @@ def look(services: Services, material: str, question: Question, passages: int = 
         options.append(_numbers(passages))
     stated, *which = services.choose(requests, options)
     return Look(
-        stated=_combine(services, [material], question, [stated.probabilities[0]])[0],
+        stated=_combine(services, [(material, question)], [stated.probabilities[0]])[0],
         where=[share for choice in which for share in _beside_the_best(choice)],
     )
 
@@ -68,9 +68,14 @@ def where(services: Services, material: str, question: Question, passages: int) 
 
 def stated_each(services: Services, materials: Sequence[str], question: Question) -> list[float]:
     """For each of several materials the probability that it states the answer; their calls go out together."""
-    requests = [_is_stated(material, question) for material in materials]
+    return stated_pairs(services, [(material, question) for material in materials])
+
+
+def stated_pairs(services: Services, pairs: Sequence[tuple[str, Question]]) -> list[float]:
+    """For each material the probability that it states the answer to the question beside it, as `stated_each`."""
+    requests = [_is_stated(material, question) for material, question in pairs]
     found = services.choose(requests, [["Yes", "No"]] * len(requests))
-    return _combine(services, materials, question, [choice.probabilities[0] for choice in found])
+    return _combine(services, pairs, [choice.probabilities[0] for choice in found])
 
 
 def log_odds(probability: float) -> float:
@@ -95,13 +100,15 @@ def _beside_the_best(choice: Choice) -> list[float]:
     return [probability / max(choice.probabilities) for probability in choice.probabilities]
 
 
-def _combine(services: Services, materials: Sequence[str], question: Question, yes: Sequence[float]) -> list[float]:
+def _combine(services: Services, pairs: Sequence[tuple[str, Question]], yes: Sequence[float]) -> list[float]:
     # Among given choices one is answered whatever is stated: the second sign would be computed for nothing.
-    if question.choices is not None or "logits" not in services.model.capabilities or not materials:
+    chosen = any(question.choices is not None for _, question in pairs)
+    if chosen or "logits" not in services.model.capabilities:
         return list(yes)
     bias = _BIASES.get(ALIASES.get(services.model.name, services.model.name), _BIAS)
+    gains = raised_pairs(services, [(material, question.text) for material, question in pairs])
     found = []
-    for share, gain in zip(yes, raised(services, question.text, materials), strict=True):
+    for share, gain in zip(yes, gains, strict=True):
         signs = {"yes": log_odds(share), "raised": gain}
         services.decide("is the answer stated?", **signs)
         found.append(1 / (1 + math.exp(-(bias + sum(_WEIGHTS[name] * value for name, value in signs.items())))))

@@ -102,12 +102,12 @@ def estimate(workflow: Workflow, question: Question, services: Services, rates: 
     past = _past(services.runs, services.model.name)
     own = [(then, took) for name, then, took in past if name == workflow.name and _alike(then, cost)]
     if rates is None and len(own) >= _ENOUGH_RUNS:
-        return _set_right(cost, own)
+        return services.priced(_set_right(cost, own))
     right = _set_right(cost, [] if rates else own, trust=len(own) / (len(own) + 1))
     if not own and rates is None:
         right = _as_brief(right, [(then, took) for _, then, took in past])
     rates = rates or observed([took for _, _, took in past]) or calibrate(services.model)
-    return replace(right, seconds=round(rates.seconds(right), 1))
+    return services.priced(replace(right, seconds=round(rates.seconds(right), 1)))
 
 
 def observed(took: Sequence[Cost]) -> Rates | None:

@@ -122,10 +122,14 @@ def _go_on(
 ) -> Answer:
     started = time.perf_counter()
     before = sum(step.seconds for step in services.runs.steps(services.run))
-    services.budget.begin(workflow.last_step(question, services))
-    with replaced(replacements(workflow)):
-        state, stopped = _invoke(workflow, _compiled(workflow, saver), question, services)
-        answer = _answer(workflow, state, question, services)
+    services.check_prices()
+    services.budget.begin(services.priced(workflow.last_step(question, services)))
+    try:
+        with replaced(replacements(workflow)):
+            state, stopped = _invoke(workflow, _compiled(workflow, saver), question, services)
+            answer = _answer(workflow, state, question, services)
+    finally:
+        services.budget.end()
     answer = replace(answer, stopped=stopped or answer.stopped)
     return finish(workflow, answer, services, before + time.perf_counter() - started)
 

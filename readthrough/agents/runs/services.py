@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from readthrough.agents.runs.budget import Budget
 from readthrough.agents.runs.streaming import listeners, spoken, tell
 from readthrough.config import Spec
-from readthrough.errors import BudgetError, UsageError
+from readthrough.errors import BudgetError, ConfigError, UsageError
 from readthrough.memory.runs import RunLog, Step, text_hash
 from readthrough.models.base import Attention, Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.models.journal import journal
-from readthrough.types import Chunk, Event, Usage
+from readthrough.types import Chunk, Cost, Event, Usage
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import CallbackManager
@@ -71,6 +71,25 @@ class Services:
     def usage(self) -> Usage:
         """What the run has taken since it was started or resumed."""
         return self.budget.spent
+
+    def priced(self, cost: Cost) -> Cost:
+        """`cost` with what the model's prices make of it; its money is None where they are not known."""
+        prices = self.model.prices
+        if prices is None:
+            return cost
+        return replace(cost, money=prices.cost(cost.prompt_tokens, 0, cost.completion_tokens))
+
+    def check_prices(self) -> None:
+        """Raise where money is limited and nobody knows what the model costs.
+
+        Raises:
+            ConfigError: so it is.
+        """
+        if self.budget.counts_money and self.model.prices is None:
+            raise ConfigError(
+                f"max_cost: what {self.model.name} costs is not known",
+                hint="model: {openai: {model: ..., base_url: ..., prices: {prompt: 0.15, completion: 0.6}}}",
+            )
 
     def emit(self, event: Event) -> None:
         """Tell whoever listens how far the run is, the graph's custom stream too."""
@@ -208,11 +227,12 @@ class Services:
     def _call(self, requests: Sequence[Request], call: Callable[[], list[Counted]]) -> list[Counted]:
         if not requests:
             return []
+        self.check_prices()
         tokens = 0
-        if self.budget.limits.tokens is not None:
+        if self.budget.counts_tokens:
             contents = [message.content for request in requests for message in request.messages]
             tokens = sum(self.model.count_tokens(contents))
-        with self.budget.admitted(requests, tokens):
+        with self.budget.admitted(requests, tokens, self.priced(Cost(prompt_tokens=tokens)).money):
             started = time.monotonic()
             results = call()
             used = sum((result.usage for result in results), Usage())

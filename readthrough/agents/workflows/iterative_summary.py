@@ -231,7 +231,7 @@ class IterativeSummary(Workflow):
         """Summarise a batch of windows, or of groups of summaries, side by side."""
         services, at, level = runtime.context, state["at"], state["level"]
         groups = services.get_json(state["groups"])
-        each = Cost(1, state["room"], self.summary_tokens)
+        each = services.priced(Cost(1, state["room"], self.summary_tokens))
         batch = groups[at : at + services.budget.fitting(self.batch, each)]
         if level == 0:
             notes = self._notes(state, services, [Part.read(services.chunks(ids)) for ids in batch], WINDOW)

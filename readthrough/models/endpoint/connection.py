@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 from readthrough.errors import DeadlineError
 from readthrough.models.deadline import seconds_left
 from readthrough.models.endpoint.address import Address
-from readthrough.models.endpoint.faults import from_sdk
+from readthrough.models.endpoint.faults import Fault, from_sdk
+from readthrough.models.endpoint.traffic import Traffic
 from readthrough.models.loop import Loop
 
 if TYPE_CHECKING:
@@ -27,16 +29,20 @@ RETRIES = 5
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 20.0
 _CONNECT_SECONDS = 10.0
+_ALONE_CONCURRENCY = 64
 
 T = TypeVar("T")
 
 
 class Connection:
-    """An endpoint's client on a loop of its own; opened by the first call."""
+    """An endpoint's client on a loop of its own; opened by the first call. `traffic` is its own where none is given."""
 
-    def __init__(self, address: Address, api_key: str | None, deadline_seconds: float) -> None:
+    def __init__(
+        self, address: Address, api_key: str | None, deadline_seconds: float, traffic: Traffic | None = None
+    ) -> None:
         self.address = address
         self.deadline_seconds = deadline_seconds
+        self.traffic = traffic or Traffic(_ALONE_CONCURRENCY)
         self.loop = Loop("readthrough-endpoint")
         self._api_key = api_key
         self._client: AsyncOpenAI | None = None
@@ -48,6 +54,7 @@ class Connection:
     async def deadline(self) -> AsyncIterator[float]:
         """All that is awaited inside ends within `deadline_seconds`; yields the loop's time at which it will.
 
+        The time runs from the call's turn on, so it holds for the wait for a slot, for pauses, attempts and hedges.
         Only cancellation ends a call in time whatever the other side does: a read timeout starts anew with every
         byte, and a server that drips bytes would hold a call for ever.
 
@@ -55,11 +62,12 @@ class Connection:
             DeadlineError: the deadline passed.
             BudgetError: the caller's own time (`readthrough.models.deadline`) passed before that.
         """
-        left = seconds_left()
-        seconds = self.deadline_seconds if left is None else min(left, self.deadline_seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
-                yield limit.when() or 0.0
+            async with asyncio.timeout(seconds_left()) as limit, self.traffic.turns.slot():
+                ends = asyncio.get_running_loop().time() + self.deadline_seconds
+                ends = min(ends, limit.when() or ends)
+                limit.reschedule(ends)
+                yield ends
         except TimeoutError:
             seconds_left()
             raise DeadlineError(
@@ -67,34 +75,66 @@ class Connection:
                 hint="raise deadline_seconds",
             ) from None
 
-    async def call(self, request: Callable[[AsyncOpenAI], Awaitable[T]], ends: float) -> T:
-        """One call, repeated while that can help and be done before `ends`.
+    async def call(
+        self,
+        request: Callable[[AsyncOpenAI], Awaitable[T]],
+        ends: float,
+        work_tokens: Callable[[T], float] = lambda _: 1.0,
+    ) -> T:
+        """One call, repeated while that can help and be done before `ends`; each attempt has a slot of the traffic's.
+
+        Args:
+            request: sends it.
+            ends: the loop's time at which the call must be over.
+            work_tokens: what an answer was worth, in tokens written.
 
         Raises:
             DeadlineError: the server wants to be asked again after `ends`.
+            CircuitOpenError: the server has failed so often that it is left alone for some seconds.
             EndpointError: the server or the line failed for good.
             PromptTooLongError: the server says that the prompt does not fit.
         """
-        from openai import OpenAIError
-
         attempt = 0
         while True:
-            try:
-                return await request(self.client())
-            except OpenAIError as error:
-                fault = from_sdk(error, self.address)
-            if not fault.transient or attempt == RETRIES:
-                raise fault.error from None  # the SDK's error holds the request, and with it the key
-            wait = _wait_seconds(fault.retry_after, attempt)
-            if asyncio.get_running_loop().time() + wait >= ends:
-                raise DeadlineError(
-                    f"{fault.error.message}; asking again in {wait:.1f} s would pass the deadline of "
-                    f"{self.deadline_seconds:g} s",
-                    hint="raise deadline_seconds",
-                ) from None
-            log.info("%s; asking again in %.1f s", fault.error.message, wait)
+            self._check_time(self.traffic.limiter.pause_seconds, ends, f"{self.address.shown} wants to be left alone")
+            async with self.traffic.limiter.slot(first=attempt > 0):
+                if attempt == 0:
+                    self.traffic.breaker.admit()
+                answer = await self._attempt(request, work_tokens)
+            if not isinstance(answer, Fault):
+                return answer
+            if not answer.transient or attempt == RETRIES:
+                raise answer.error
+            wait = _wait_seconds(answer.retry_after, attempt)
+            self._check_time(wait, ends, answer.error.message)
+            log.info("%s; asking again in %.1f s", answer.error.message, wait)
             await asyncio.sleep(wait)
             attempt += 1
+
+    async def _attempt(
+        self, request: Callable[[AsyncOpenAI], Awaitable[T]], work_tokens: Callable[[T], float]
+    ) -> T | Fault:
+        """The answer, or what went wrong: not as the SDK's error, which holds the request, and with it the key."""
+        from openai import OpenAIError
+
+        client, sent_at = self.client(), time.monotonic()
+        try:
+            answer = await request(client)
+        except OpenAIError as error:
+            fault = from_sdk(error, self.address)
+            asked = None if fault.retry_after is None else retry_after_seconds(fault.retry_after)
+            self.traffic.failed(sent_at, fault, asked)
+            return fault
+        self.traffic.answered(sent_at, work_tokens(answer))
+        return answer
+
+    def _check_time(self, wait_seconds: float, ends: float, reason: str) -> None:
+        if asyncio.get_running_loop().time() + wait_seconds >= ends:
+            raise DeadlineError(
+                f"{reason}; asking again in {wait_seconds:.1f} s would pass the deadline of "
+                f"{self.deadline_seconds:g} s",
+                hint="raise deadline_seconds",
+            )
 
     def client(self) -> AsyncOpenAI:
         """The SDK's client, opened by the first call. Only for coroutines on this connection's loop."""

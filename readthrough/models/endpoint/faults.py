@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from openai import APIStatusError
 
 _TRANSIENT = frozenset({408, 409, 429})
+_OVERLOADED = frozenset({429, 503, 529})
 _TOO_LONG = re.compile(
     r"context.?(length|window|size)|maximum context|prompt is too long|input is too long|too many (input )?tokens"
     r"|exceeds? the (available )?context|reduce the length|longer than the (model's )?maximum|max_model_len",
@@ -28,11 +29,18 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An error, whether asking again can help, and when the server wants to be asked again."""
+    """An error, whether asking again can help, and when the server wants to be asked again.
+
+    Attributes:
+        overloaded: the server has too much to do.
+        down: the server was not reached, or it broke; not where it says when to come back.
+    """
 
     error: EndpointError
     transient: bool = False
     retry_after: str | None = None
+    overloaded: bool = False
+    down: bool = False
 
 
 def is_too_long(text: str) -> bool:
@@ -66,7 +74,8 @@ def from_sdk(error: Exception, address: Address) -> Fault:
     cause = error.__cause__ or error
     reason = address.redact(f"{type(cause).__name__} {cause}")
     if isinstance(error, APIConnectionError):
-        return Fault(EndpointError(f"{address.shown} cannot be reached: {reason}", hint="is the server running?"), True)
+        unreachable = EndpointError(f"{address.shown} cannot be reached: {reason}", hint="is the server running?")
+        return Fault(unreachable, transient=True, down=True)
     if is_too_long(str(error)):
         raise too_long(str(error), address) from None
     return Fault(EndpointError(f"{address.shown} failed: {reason}"))
@@ -81,5 +90,11 @@ def _from_status(error: APIStatusError, address: Address) -> Fault:
         message = f"{address.shown} redirects to {target}; redirects are not followed"
         return Fault(EndpointError(message, hint="name that address, if you trust it"))
     message = f"{address.shown} answered {status}: {address.redact(text) or 'nothing'}"
-    transient = status in _TRANSIENT or status >= 500
-    return Fault(EndpointError(message, hint=_HINTS.get(status)), transient, headers.get("retry-after"))
+    broken, retry_after = status >= 500, headers.get("retry-after")
+    return Fault(
+        EndpointError(message, hint=_HINTS.get(status)),
+        transient=status in _TRANSIENT or broken,
+        retry_after=retry_after,
+        overloaded=status in _OVERLOADED,
+        down=broken and retry_after is None,
+    )

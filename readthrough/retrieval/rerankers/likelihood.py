@@ -49,8 +49,18 @@ def raised(judge: Judge, question: str, texts: Sequence[str]) -> list[float]:
 
     Zero means that the text says nothing about the question. Needs a model with logits. One batch.
     """
-    if not texts:
+    return raised_pairs(judge, [(text, question) for text in texts])
+
+
+def raised_pairs(judge: Judge, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """How much each text raises the question that stands beside it (see `raised`). One batch."""
+    if not pairs:
         return []
-    prompts = [QUESTION_ALONE, *(QUESTION_ABOUT.format(text=text) for text in texts)]
-    alone, *given = judge.likelihood([Request.user(prompt) for prompt in prompts], [question] * len(prompts))
-    return [score.mean - alone.mean for score in given]
+    alone = list(dict.fromkeys(question for _, question in pairs))
+    prompts = [QUESTION_ALONE] * len(alone) + [QUESTION_ABOUT.format(text=text) for text, _ in pairs]
+    asked = [*alone, *(question for _, question in pairs)]
+    scores = judge.likelihood([Request.user(prompt) for prompt in prompts], asked)
+    before = dict(zip(alone, scores, strict=False))
+    return [
+        score.mean - before[question].mean for score, (_, question) in zip(scores[len(alone) :], pairs, strict=True)
+    ]

@@ -25,7 +25,7 @@ EACH = Cost(1, 90, 10)
 def test_as_many_as_fit(limits: Limits, held: Cost, spent: Usage, fitting: int) -> None:
     budget = Budget(limits)
     budget.begin(held)
-    budget.spent = spent
+    budget.spend(spent, 0.0)
     assert budget.fitting(8, EACH) == fitting
 
 

@@ -36,6 +36,7 @@ def services(tmp_path: Path) -> Services:
         ("Who keeps the light?", 0, "text"),
         ("And who is her brother?", 1, "follow-up"),
         ("Why?", 1, "follow-up"),
+        ("And when?", 0, "follow-up"),  # function words alone, whatever the likelihood says
         ("Who is Queequeg?", 0, "text"),
         ("What did you tell me about the key?", 2, "conversation"),
         ("What did I ask you before?", 2, "conversation"),

@@ -191,10 +191,18 @@ def test_a_changed_text_is_named(run: Run) -> None:
     assert "the documents (book.txt)" in checked(done.out, ERROR)["error"]["message"]
 
 
-@pytest.mark.parametrize("flags", [("--max-calls", "0"), ("--max-seconds", "-1"), ("--approve-below", "2")])
+@pytest.mark.parametrize(
+    "flags", [("--max-calls", "0"), ("--max-seconds", "-1"), ("--max-cost", "0"), ("--approve-below", "2")]
+)
 def test_budgets_that_are_none(flags: tuple[str, str], run: Run) -> None:
     done = ask(run, *flags)
     assert done.code == 2 and flags[0][2:].replace("-", "_") in done.err
+
+
+def test_a_limit_of_money_wants_prices(run: Run) -> None:
+    done = ask(run, "--max-cost", "1", "--json")
+    error = checked(done.out, ERROR)["error"]
+    assert done.code == 4 and error["type"] == "ConfigError" and "prices" in error["hint"]
 
 
 def test_resuming_from_python(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

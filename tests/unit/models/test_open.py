@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from readthrough.config import load_settings
 from readthrough.errors import ConfigError, ModelError, ReadthroughError, UnknownNameError, WeightsError
-from readthrough.models.base import Request
+from readthrough.models.base import Prices, Request
 from readthrough.models.open import open_model
 from readthrough.models.openai import OpenAIModel
 from readthrough.models.scripted import ScriptedModel
@@ -47,6 +48,20 @@ def test_a_spec_as_in_yaml() -> None:
     model = open_model({"openai": {"model": "m", "base_url": URL, "window_tokens": 512}}, window_tokens=1024)
     assert isinstance(model, OpenAIModel)
     assert model.window_tokens == 512, "what the spec says of this model wins over a general setting"
+    assert (model.concurrency, model.hedge_after_seconds, model.prices) == (16, None, None)
+
+
+def test_what_an_endpoint_costs_and_bears_as_in_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("readthrough.yaml").write_text(
+        f"model:\n  openai:\n    model: m\n    base_url: {URL}\n    window_tokens: 512\n"
+        "    prices: {prompt: 0.15, completion: 0.6, cached: 0.075}\n    concurrency: 32\n    hedge_after_seconds: 20\n"
+    )
+    model = open_model(load_settings().settings.model)
+    assert isinstance(model, OpenAIModel)
+    assert model.prices == Prices(0.15, 0.6, 0.075)
+    assert model.prices.cost(3_000_000, 1_000_000, 500_000) == pytest.approx(0.3 + 0.075 + 0.3)
+    assert (model.concurrency, model.hedge_after_seconds) == (32, 20.0)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +76,9 @@ def test_a_spec_as_in_yaml() -> None:
         ("openai:m@http://host/v1?key=1", ConfigError, "query"),
         ({"openai": {"modle": "m"}}, UnknownNameError, "'model'"),
         ({"openai": {"model": "m", "base_url": URL, "window_tokens": 9, "concurrency": 0}}, ConfigError, "above 0"),
+        ({"openai": {"model": "m", "prices": {"prompt": 1, "completion": 1, "cache": 1}}}, ConfigError, "prices.cache"),
+        ({"openai": {"model": "m", "prices": {"prompt": -1, "completion": 1}}}, ConfigError, "not below 0"),
+        ({"openai": {"model": "m", "prices": {"prompt": 1}}}, ConfigError, "prices.completion"),
         ({"langchain": {"chat_model": "m"}}, ConfigError, "LangChain"),
         ("scripted:/no/such.yaml", ConfigError, "such.yaml"),
     ],
