@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ class Working:
     """The parts of a Book that are opened on first use, and closed with it.
 
     Attributes:
-        pool: what all answers take from, together with those of other books that have the same; None for no such.
+        pools: what all answers take from, together with those of other books that have the same.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Working:
         on_event: OnEvent | None = None,
         texts: Texts | None = None,
     ) -> None:
-        self.pool: Pool | None = None
+        self.pools: Sequence[Pool] = ()
         self._library = library
         self._shelf = shelf
         self._settings = settings
@@ -129,7 +129,7 @@ class Working:
         model, shelf = self._models.get(settings.model), self._shelved(settings)
         services = Services(model, shelf, self.runs, on_event=self._on_event, on_text=on_text)
         services.open_model = self._models.get
-        services.budget, services.on_approval = Budget(limits, self.pool), on_approval
+        services.budget, services.on_approval = Budget(limits, self.pools), on_approval
         self._services_now = services
         return services
 

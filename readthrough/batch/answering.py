@@ -6,12 +6,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from readthrough.agents.runs.pool import Pool
 from readthrough.api import Book
 from readthrough.batch.job import WHOLE, Job, Recipes, Work, digest
 from readthrough.batch.table import Claim, Result, State, Table
@@ -31,6 +33,7 @@ from readthrough.errors import (
     WeightsError,
 )
 from readthrough.memory.runs import new_run
+from readthrough.models.gathering import calling
 from readthrough.opening import Models, Texts
 from readthrough.types import Answer, Usage
 
@@ -52,24 +55,27 @@ LOST_IN_A_ROW = 3
 _FATAL = (LibraryError, WeightsError, ConfigError)
 """What would fail for every other document as well."""
 
-_ANSWER_STEPS = 1_000_000
+_ANSWER_STEPS = 1_000_000_000
 """An answer that is there counts more than any steps of one that is not."""
 
 
 class LentBook(Book):
     """A Book whose library, models and run log are the batch's own, and stay open."""
 
-    def __init__(self, tools: Tools, shelf: Shelf, texts: Texts) -> None:
+    def __init__(self, tools: Tools, shelf: Shelf, texts: Texts, pools: Sequence[Pool] = ()) -> None:
         super().__init__(tools.library, shelf, tools.settings, texts=texts)
+        self.pools = pools
+        self._tools = tools
         self._models = tools.models
         self._runs = tools.runs
 
     def has(self, run: str) -> bool:
         """Whether the run was begun."""
-        try:
-            return bool(self.runs.find(run))
-        except UsageError:
-            return False
+        return self.runs.has(run)
+
+    def beside(self) -> LentBook:
+        """Another over the same texts: a book answers one question at a time."""
+        return LentBook(self._tools, self._shelf, self._texts, self.pools)
 
     def close(self) -> None:
         """Nothing of it is this book's own."""
@@ -83,6 +89,10 @@ class Tools:
     models: Models
     runs: RunLog
     settings: Settings
+    side_by_side: Executor | None = None
+    """Answers the questions of a document beside each other; None where they take turns."""
+    pool: Pool = field(default_factory=Pool)
+    """What all documents together may take."""
 
 
 def read_document(job: Job, table: Table, tools: Tools, path: str) -> LentBook:
@@ -106,7 +116,8 @@ def read_together(job: Job, tools: Tools, paths: Sequence[str]) -> LentBook:
         InputError: one of them cannot be read.
     """
     texts = Texts([path_named(str(job.folder / path)) for path in paths], given=frozenset({"model"}))
-    return LentBook(tools, texts.shelve(tools.library, tools.settings), texts)
+    pools = (tools.pool, Pool(job.document_limits))
+    return LentBook(tools, texts.shelve(tools.library, tools.settings), texts, pools)
 
 
 class Stop:
@@ -117,6 +128,12 @@ class Stop:
         self._lost: set[str] = set()
         self._lock = threading.Lock()
         self.error: BaseException | None = None
+        self.spent: str | None = None
+
+    def spend(self, limit: str) -> None:
+        """Let them end because `limit`, one for all documents together, leaves nothing for more."""
+        self.spent = self.spent or limit
+        self._event.set()
 
     def set(self, error: BaseException | None = None) -> None:
         """Let them end; the first error is what the batch ends with."""
@@ -216,11 +233,28 @@ class Worker:
                 self._stop.hear(path, told)
                 passed_over = isinstance(error, NotTextError) and not is_document(Path(path))
                 return "skipped" if passed_over else "failed", told
-        for work, recipe in wanted:
+        return ("done" if self._answer_all(path, wanted, book) else "waiting"), None
+
+    def _answer_all(self, path: str, wanted: Sequence[tuple[Work, str]], book: LentBook | None) -> bool:
+        """Answer what is wanted of a document, side by side where the model is here; whether there was time for all."""
+
+        def one(work: Work, recipe: str) -> bool:
             if self._stop:
-                return "waiting", None
-            self._answer_one(path, work, recipe, book)
-        return "done", None
+                return False
+            if book is None:
+                self._answer_one(path, work, recipe, None)
+            else:
+                with calling(book.model):
+                    self._answer_one(path, work, recipe, book.beside())
+            return True
+
+        pool = self._tools.side_by_side
+        if pool is None:
+            return all(one(work, recipe) for work, recipe in wanted)
+        begun = [pool.submit(one, work, recipe) for work, recipe in wanted]
+        wait(begun)  # all of them: nobody is at a document that is given back
+        results = [each.result() for each in begun]
+        return all(results)
 
     def _read(self, claim: Claim) -> LentBook:
         book = read_document(self._job, self._table, self._tools, claim.path)
@@ -231,7 +265,7 @@ class Worker:
     def _is_poison(self, claim: Claim, done: int) -> bool:
         """Whether too many tries got no further than the one before; a step that was done since is further."""
         open_runs = [row.run for row in self._results(claim.path).values() if row.state == "open"]
-        steps = sum((len(self._tools.runs.steps(run)) for run in open_runs), done * _ANSWER_STEPS)
+        steps = sum((self._tools.runs.progress(run) for run in open_runs), done * _ANSWER_STEPS)
         if steps > claim.steps:
             self._table.forward(self._job.name, self._name, claim.path, steps)
             return False
@@ -251,6 +285,9 @@ class Worker:
         elif book is not None:
             result = self._asked(path, work, recipe, book)
             self._stop.hear(path, result.error)
+            stopped = (result.answer or {}).get("stopped")
+            if stopped in self._tools.pool.names():
+                self._stop.spend(stopped)
         else:
             raise LeaseLost  # its twin was deleted in the meantime: it is taken up again
         self._keep(result)
@@ -291,15 +328,15 @@ class Worker:
 
     def _run(self, begun: Result, work: Work, book: LentBook) -> Answer:
         """Go on with the run of a work where there is one, or begin it under its id."""
-        limits, run = self._job.document_limits, begun.run
+        run = begun.run
         if book.has(run):
             try:
-                return book.resume(run, limits=limits)
+                return book.resume(run)
             except UsageError:  # another version of readthrough or of the model began it
                 run = new_run()
                 self._keep(replace(begun, run=run))
         options = self._job.options_of(work)
-        return book.ask(work.question, work.choices, work.workflow, limits=limits, run=run, **options)
+        return book.ask(work.question, work.choices, work.workflow, run=run, **options)
 
     def _keep(self, result: Result) -> None:
         if not self._table.keep(self._job.name, self._name, result):

@@ -35,6 +35,7 @@ class _Bounds(_Model):
     seconds: float | None = Field(default=None, gt=0)
     tokens: int | None = Field(default=None, gt=0)
     calls: int | None = Field(default=None, gt=0)
+    cost: float | None = Field(default=None, gt=0)
 
 
 class _Limits(_Model):

@@ -6,14 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from readthrough.agents.runs.pool import Pool
 from readthrough.batch import output
 from readthrough.batch.answering import TRANSIENT, Stop, Tools, Worker
 from readthrough.batch.files import Found, files_of
 from readthrough.batch.job import WHOLE, Job, Recipes, Work, digest
 from readthrough.batch.leases import Leases
-from readthrough.batch.open import open_table, opened
+from readthrough.batch.open import QUESTIONS_AT_ONCE, open_table, opened
 from readthrough.batch.table import Changes, Result, Table
 from readthrough.config import Settings
 from readthrough.models.open import backend_of
@@ -44,6 +45,7 @@ class Outcome:
         usage: what the answers of now took.
         seconds: of wall time.
         drained: it was asked to end before all was done.
+        stopped: the budget for all documents that ended it, None for none.
     """
 
     counts: dict[str, int]
@@ -54,6 +56,7 @@ class Outcome:
     usage: Usage
     seconds: float
     drained: bool
+    stopped: str | None = None
 
     @property
     def lost(self) -> int:
@@ -112,8 +115,9 @@ def enter(job: Job, table: Table, settings: Settings) -> Changes:
 
 
 def workers_of(job: Job, settings: Settings) -> int:
-    """How many documents are at work at a time: one where the model is here, as it fills the machine by itself."""
-    return job.workers or (1 if backend_of(settings.model) == "local" else ENDPOINT_WORKERS)
+    """How many documents are at work at a time: where the model is here, as many as it takes questions."""
+    at_once = -(-QUESTIONS_AT_ONCE // len(job.works)) if backend_of(settings.model) == "local" else ENDPOINT_WORKERS
+    return job.workers or at_once
 
 
 @dataclass
@@ -138,6 +142,7 @@ class Run:
         self._listener = listener
         self.stop = stop
         self._counted = _Counted()
+        self._pool = Pool(job.limits)
         self._started = time.monotonic()
 
     def all(self) -> Outcome:
@@ -160,7 +165,8 @@ class Run:
             sum(1 for failure in self.table.failures(self.job.name) if failure.work),
             self._counted.usage,
             time.monotonic() - self._started,
-            bool(self.stop),
+            bool(self.stop) and self.stop.spent is None,
+            self.stop.spent,
         )
 
     def _work(self) -> None:
@@ -174,7 +180,8 @@ class Run:
 
     def _work_in_threads(self) -> None:
         workers = workers_of(self.job, self.settings)
-        with opened(self.settings, self._listener.on_event) as tools:
+        with opened(self.settings, self._listener.on_event) as opened_tools:
+            tools = replace(opened_tools, pool=self._pool)
             self.tell()
             with ThreadPoolExecutor(workers, thread_name_prefix="readthrough-batch") as pool:
                 at_work = {pool.submit(self._work_alone, tools) for _ in range(workers)}
@@ -182,18 +189,18 @@ class Run:
                     while at_work and not self.stop:  # in the main thread, where Ctrl-C is heard
                         at_work = wait(at_work, _POLL_SECONDS).not_done
                         self.free_the_dead()
+                        self.tell()
                 except BaseException as error:
                     self.stop.set(error)  # or the pool would wait until all is done
                     raise
+            self.tell()
 
     def _work_alone(self, tools: Tools) -> None:
         """Take documents until none is left; one that another process holds may still come free."""
         try:
             worker = Worker(self._leases, self.job, self.table, tools, self.stop, self.heard)
             while not self.stop:
-                if worker.take():
-                    self.tell()
-                elif not self.left() or self.stop.wait(_POLL_SECONDS):
+                if not worker.take() and (not self.left() or self.stop.wait(_POLL_SECONDS)):
                     return
         except BaseException as error:  # noqa: BLE001  told by the thread that waits for this one
             self.stop.set(error)
@@ -213,6 +220,11 @@ class Run:
         with self._counted.lock:
             self._counted.asked += 1
             self._counted.usage += Usage(**usage) if usage else Usage()
+        if self.job.engine == "ray":  # what actors take is known here when they are done with a document
+            self._pool.spend(Usage(**usage) if usage else Usage())
+            for limit, left in zip(self._pool.names(), self._pool.left(0.0).values(), strict=True):
+                if left <= 0:
+                    self.stop.spend(limit)
         output.append(self.job.out, output.row(result.path, work, result))
         if self._listener.on_result is not None:
             self._listener.on_result(work, result)

@@ -28,7 +28,7 @@ TABLES = (
         job TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE, path TEXT NOT NULL, content TEXT NOT NULL,
         size_bytes BIGINT NOT NULL, changed_ns BIGINT NOT NULL, place TEXT NOT NULL, recipe TEXT NOT NULL,
         state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0,
-        steps INTEGER NOT NULL DEFAULT 0, worker TEXT, lease_until DOUBLE PRECISION, error TEXT, error_type TEXT,
+        steps BIGINT NOT NULL DEFAULT 0, worker TEXT, lease_until DOUBLE PRECISION, error TEXT, error_type TEXT,
         PRIMARY KEY (job, path))""",
     "CREATE INDEX documents_place ON documents (job, state, place, path)",
     """CREATE TABLE results (

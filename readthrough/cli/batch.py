@@ -82,6 +82,7 @@ class RunFlags(Asking, Limited):
     document_seconds: Annotated[float | None, typer.Option(help="The most seconds for one document.")] = None
     document_tokens: Annotated[int | None, typer.Option(help="The most tokens for one document.")] = None
     document_calls: Annotated[int | None, typer.Option(help="The most calls for one document.")] = None
+    document_cost: Annotated[float | None, typer.Option(help="The most money for one document.")] = None
     tries: Annotated[int, typer.Option(min=1, help="Set a document aside after so many tries.")] = 3
     workers: Annotated[int, typer.Option(min=0, help="Documents at work at a time; 0: as fits the model.")] = 0
     engine: Annotated[Engine, typer.Option(help="Threads of this process, or actors of Ray.")] = Engine.threads
@@ -138,7 +139,9 @@ def run(flags: RunFlags) -> int:
         with closing(open_table(settings)) as table:
             _print_failures(table.failures(read.job.name), screen.say, flags.verbose)
         screen.say("`readthrough batch retry` lets them be tried again")
-    if stop:
+    if outcome.stopped:
+        screen.say(f"the budget for all documents is spent ({outcome.stopped}); `{_again()}` goes on")
+    if outcome.drained:
         screen.say(f"interrupted; `{_again()}` goes on")
         return INTERRUPTED
     return PARTIAL if outcome.partial else 0
@@ -197,7 +200,7 @@ def _job(flags: RunFlags) -> Job:
 
     if flags.out is None:
         raise UsageError("where are the results to go?", hint="--out FILE, which ends in .jsonl, .csv or .parquet")
-    document = (flags.document_seconds, flags.document_tokens, flags.document_calls)
+    document = {name: getattr(flags, f"document_{name}") for name in ("seconds", "tokens", "calls", "cost")}
     return Job(
         folder=flags.what,
         works=tuple(_works(flags)),
@@ -206,7 +209,7 @@ def _job(flags: RunFlags) -> Job:
         exclude=tuple(flags.exclude or ()),
         recursive=not flags.no_recursive,
         options=workflow_options(flags.option or []),
-        document_limits=Limits(*document),
+        document_limits=Limits(**document),
         limits=Limits(flags.max_seconds, flags.max_tokens, flags.max_calls, cost=flags.max_cost),
         tries=flags.tries,
         workers=flags.workers,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from weakref import WeakSet
 
 from readthrough.errors import LibraryError
 from readthrough.memory.schema import migrate
@@ -27,6 +28,10 @@ PRAGMAS = (
 )
 
 
+class _Connection(sqlite3.Connection):
+    """One that is closed when the thread that it belongs to has ended: nothing but this can hold it weakly."""
+
+
 class Database:
     """The file `path`, opened, brought to this schema version, and moved aside where it is beyond reading."""
 
@@ -38,7 +43,7 @@ class Database:
         """
         self.path = path
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: WeakSet[_Connection] = WeakSet()
         self._lock = threading.Lock()
         self._on_event = on_event
         try:
@@ -108,9 +113,11 @@ class Database:
         """The calling thread's connection. Statements outside `write` commit by themselves."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=_Connection
+            )
             with self._lock:
-                self._opened.append(connection)
+                self._opened.add(connection)
             for pragma in PRAGMAS:
                 connection.execute(pragma)
             self._local.connection = connection
@@ -150,7 +157,7 @@ class Database:
     def close(self) -> None:
         """Close every thread's connection. Calling it twice is fine."""
         with self._lock:
-            opened, self._opened = self._opened, []
+            opened, self._opened = list(self._opened), WeakSet()
         self._local = threading.local()
         for connection in opened:
             connection.close()

@@ -34,6 +34,9 @@ from readthrough.types import Document, Event
 if TYPE_CHECKING:
     import sqlite3
 
+SHRUNK_RATIO = 0.9
+"""A library that grew beyond its limit is taken down to this part of it: not every further document costs others."""
+
 OnEvent = Callable[[Event], None]
 Result = TypeVar("Result")
 
@@ -157,8 +160,8 @@ class Library:
         shelf = Shelf(self, work.placed, chunker.fingerprint, work.skipped)
         if vectors:
             self.vectors.ensure(shelf.chunk_array())
-        if self._size_limit_bytes is not None:
-            self._shrink(self._size_limit_bytes, frozenset(rows))
+        if self._size_limit_bytes is not None and self.size() > self._size_limit_bytes:
+            self._shrink(int(SHRUNK_RATIO * self._size_limit_bytes), frozenset(rows))
         return shelf
 
     def shelve_texts(self, documents: Iterable[Document], *, vectors: bool = True) -> Shelf:

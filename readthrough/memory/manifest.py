@@ -35,7 +35,7 @@ class Manifest:
     @cached_property
     def files(self) -> tuple[Any, ...]:
         """What changes whenever a vector is added or moved."""
-        return self.names, self.approximation
+        return frozenset(self.names), self.approximation
 
     def groups(self, chunk_ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """The segments that hold `chunk_ids` (ascending), each with those it holds, ascending.
@@ -62,13 +62,30 @@ def read_manifest(connection: sqlite3.Connection, embedder: str, kept: Manifest 
         names = tuple(name for (name,) in connection.execute(select, (embedder,)))
         select = "SELECT name, kind FROM approximations WHERE embedder = ?"
         approximation = connection.execute(select, (embedder,)).fetchone()
-        if kept is not None and kept.files == (names, approximation):
+        if kept is not None and kept.files == (frozenset(names), approximation):
             return kept
-        places = {name: place for place, name in enumerate(names)}
-        select = "SELECT chunk, segment FROM vectors WHERE embedder = ? ORDER BY chunk"
-        rows = [(chunk, places[name]) for chunk, name in connection.execute(select, (embedder,))]
-    table = np.array(rows, dtype=np.int64).reshape(-1, 2)
-    return Manifest(names, np.ascontiguousarray(table[:, 0]), table[:, 1].astype(np.int32), approximation)
+        if kept is None or not set(kept.names) <= set(names):
+            kept = Manifest((), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32), None)
+        return _longer(connection, kept, names, approximation)
+
+
+def _longer(
+    connection: sqlite3.Connection, kept: Manifest, names: tuple[str, ...], approximation: tuple[str, str] | None
+) -> Manifest:
+    """A manifest with the segments that were added to it: only these are read."""
+    added = sorted(set(names).difference(kept.names))
+    ids, places = [kept.ids], [kept.places]
+    for place, name in enumerate(added, len(kept.names)):
+        rows = connection.execute("SELECT chunk FROM vectors WHERE segment = ? ORDER BY chunk", (name,)).fetchall()
+        ids.append(np.array(rows, dtype=np.int64).reshape(-1))
+        places.append(np.full(len(rows), place, dtype=np.int32))
+    chunks, segments = np.concatenate(ids), np.concatenate(places)
+    if np.any(chunks[1:] <= chunks[:-1]):
+        order = np.argsort(chunks, kind="stable")
+        chunks, segments = chunks[order], segments[order]
+        last = np.append(chunks[1:] != chunks[:-1], True)[: len(chunks)]  # a vector that was moved: where it is now
+        chunks, segments = chunks[last], segments[last]
+    return Manifest((*kept.names, *added), chunks, segments, approximation)
 
 
 @contextmanager

@@ -123,6 +123,9 @@ def new_run() -> str:
     return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
 
 
+_CALLS_A_STEP = 1_000
+
+
 class RunLog:
     """One SQLite file; `path` None keeps the log in memory. Safe to share by threads and processes."""
 
@@ -170,6 +173,12 @@ class RunLog:
             # Not yet those of this step: a kill may still come between here and its checkpoint.
             db.execute("DELETE FROM calls WHERE run = ? AND number < ?", (run, step.number))
 
+    def progress(self, run: str) -> int:
+        """A number that grows with every step of a run, and with every reply of an endpoint within a step."""
+        query = "SELECT (SELECT count(*) FROM steps WHERE run = ?), (SELECT count(*) FROM calls WHERE run = ?)"
+        steps, calls = self._file.read(query, run, run)[0]
+        return int(_CALLS_A_STEP * steps + min(calls, _CALLS_A_STEP - 1))
+
     def calls(self, run: str, number: int, node: str) -> Calls:
         """The replies of endpoints that a step got, until the next step is noted."""
         return Calls(self._file, (run, number, node))
@@ -205,6 +214,10 @@ class RunLog:
         order = "ORDER BY started DESC, id DESC LIMIT ?"
         return [_run(row) for row in self._file.read(f"{_RUN} {where} {order}", *holds, -1 if most is None else most)]
 
+    def has(self, run: str) -> bool:
+        """Whether there is a run with just this id."""
+        return bool(self._file.read("SELECT 1 FROM runs WHERE id = ?", run))
+
     def same(self, key: str) -> Run | None:
         """The newest run whose recipe has this key."""
         rows = self._file.read(f"{_RUN} WHERE {_KEY} = ? ORDER BY started DESC, id DESC LIMIT 1", key)
@@ -219,9 +232,11 @@ class RunLog:
         if name == "last":
             found = self.runs(most=1)
         else:
+            found = [_run(row) for row in self._file.read(f"{_RUN} WHERE id = ?", name)]
+        if not found and name not in ("", "last"):
             plain = _plain(name)
             where = r"WHERE id LIKE ? ESCAPE '\' OR id LIKE ? ESCAPE '\'"
-            found = [_run(row) for row in self._file.read(f"{_RUN} {where}", plain + "%", "%" + plain)] if name else []
+            found = [_run(row) for row in self._file.read(f"{_RUN} {where}", plain + "%", "%" + plain)]
         if len(found) != 1:
             what = f"no run is named {name!r}" if not found else f"{len(found)} runs are named {name!r}"
             raise UsageError(what, hint="`readthrough runs list` shows them")

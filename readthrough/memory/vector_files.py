@@ -63,7 +63,10 @@ class VectorFiles:
         complete = self._complete
         if complete is not None and complete[0] is manifest and complete[1] is chunk_ids:
             return chunk_ids[:0]
-        missing: np.ndarray = np.setdiff1d(chunk_ids, manifest.ids, assume_unique=True)
+        rows = np.searchsorted(manifest.ids, chunk_ids)
+        known = rows < len(manifest.ids)
+        known[known] = manifest.ids[rows[known]] == chunk_ids[known]
+        missing: np.ndarray = chunk_ids[~known]
         if not len(missing):
             self._complete = (manifest, chunk_ids)
         return missing
@@ -101,7 +104,7 @@ class VectorFiles:
             count = "SELECT count(*) FROM segments WHERE embedder = ? AND count < ?"
             row = self._database.connection().execute(count, (self._embedder, SEGMENT_CHUNKS)).fetchone()
             if row[0] > MOST_SMALL_SEGMENTS:
-                self._merge()
+                self._merge_smallest()
         manifest = self._read_manifest()
         if len(manifest.ids) <= base.EXACT_CHUNKS or (manifest.approximation and not added):
             return
@@ -109,14 +112,14 @@ class VectorFiles:
         if near is not None and len(self._not_covered(manifest, near, manifest.ids)) <= base.EXACT_CHUNKS // 2:
             return
         if added:
-            self._approximate(manifest)
+            self._approximate()
         elif not self._cannot_build:
-            self._approximate_if_possible(manifest)
+            self._approximate_if_possible()
 
-    def _approximate_if_possible(self, manifest: Manifest) -> None:
+    def _approximate_if_possible(self) -> None:
         """For a search: a disk that is full makes it slow, not impossible."""
         try:
-            self._approximate(manifest)
+            self._approximate()
         except LibraryError as error:
             if not isinstance(error.__cause__, OSError):
                 raise
@@ -139,7 +142,7 @@ class VectorFiles:
     def compact(self) -> None:
         """Write the live vectors of small and half-dead files into new ones, and remove the old."""
         self._merge()
-        manifest = self._read_manifest()
+        manifest = self._read_manifest(anew=True)
         try:
             near = self._approximation(manifest)
             if near is None:
@@ -148,7 +151,7 @@ class VectorFiles:
             if len(manifest.ids) <= base.EXACT_CHUNKS:
                 self._replace_approximation(manifest, None, None)
             elif dead * 4 > len(near.ids):
-                self._approximate(manifest)
+                self._approximate()
         except LostVectorsError:  # what was whole a moment ago is made again when it is needed
             return
 
@@ -180,8 +183,9 @@ class VectorFiles:
             self._loaded.clear()
         self._manifest = self._complete = self._rest = None
 
-    def _read_manifest(self) -> Manifest:
-        manifest = read_manifest(self._database.connection(), self._embedder, self._manifest)
+    def _read_manifest(self, anew: bool = False) -> Manifest:
+        """The manifest; read `anew` it has none of the chunks that were deleted since."""
+        manifest = read_manifest(self._database.connection(), self._embedder, None if anew else self._manifest)
         if manifest is not self._manifest:
             self._manifest = manifest
             with self._lock:
@@ -256,8 +260,9 @@ class VectorFiles:
             kept = self._rest = (manifest, chunk_ids, rest)
         return kept[2]
 
-    def _approximate(self, manifest: Manifest) -> None:
+    def _approximate(self) -> None:
         """Build the approximate index of all vectors, and put it in the place of the one before."""
+        manifest = self._read_manifest(anew=True)
         kind = approximate.kind_for(len(manifest.ids), self.dimensions() or 0)
         if kind is None:
             return
@@ -317,6 +322,29 @@ class VectorFiles:
             ((chunk, self._embedder, name) for chunk in chunk_ids.tolist()),
         )
 
+    def _merge_smallest(self) -> None:
+        """Write the smallest files into one; a large one only with as many vectors again: few are moved often."""
+        least = 1 + MOST_SMALL_SEGMENTS // 2
+        names, _ = self._wasteful(self._database.connection(), least)
+        for name in names:
+            try:
+                self._verify(name)
+            except segments.DamagedSegmentError as error:
+                self._forget(name, error)  # made again when it is needed: there are fewer files as it is
+                return
+        with self._database.write() as connection:
+            if self._wasteful(connection, least)[0] == names:  # else another process has
+                self._write_anew(connection, names)
+        self.sweep()
+
+    def _write_anew(self, connection: sqlite3.Connection, names: list[str]) -> None:
+        """Write the live vectors of files into a new one, in the transaction of `connection`."""
+        select = "SELECT chunk FROM vectors WHERE segment = ? ORDER BY chunk"
+        rows = [np.array(connection.execute(select, (name,)).fetchall(), dtype=np.int64) for name in names]
+        ids = [held[:, 0] for held in rows]
+        vectors = [self._open(name).rows(held) for name, held in zip(names, ids, strict=True)]
+        self._enter(connection, np.concatenate(ids), np.concatenate(vectors))
+
     def _merge(self) -> None:
         """Write small and half-dead files into new ones of at most 50,000 vectors, one transaction each."""
         self.check()
@@ -326,26 +354,25 @@ class VectorFiles:
                 group, dead = self._wasteful(connection)
                 done = len(group) < 2 and not dead
                 if not done:
-                    select = "SELECT chunk FROM vectors WHERE segment = ? ORDER BY chunk"
-                    rows = [np.array(connection.execute(select, (name,)).fetchall(), dtype=np.int64) for name in group]
-                    ids = [held[:, 0] for held in rows]
-                    vectors = [self._open(name).rows(held) for name, held in zip(group, ids, strict=True)]
-                    self._enter(connection, np.concatenate(ids), np.concatenate(vectors))
+                    self._write_anew(connection, group)
             self.sweep()
 
-    def _wasteful(self, connection: sqlite3.Connection) -> tuple[list[str], int]:
+    def _wasteful(self, connection: sqlite3.Connection, least: int | None = None) -> tuple[list[str], int]:
         """Some of this embedder's files that are small or hold vectors of deleted chunks, to fill one file; and how
-        many dead vectors they hold."""
+        many dead vectors they hold. Of more than `least` files, no file that outweighs those before it."""
+        order = "live = count, live, name" if least is None else "live, name"
         rows = connection.execute(
-            """SELECT name, live, count - live FROM
+            f"""SELECT name, live, count - live FROM
             (SELECT name, count, (SELECT count(*) FROM vectors WHERE segment = name) AS live FROM segments
-            WHERE embedder = ?) WHERE live > 0 AND (live < count OR count < ?) ORDER BY live = count, live""",
+            WHERE embedder = ?) WHERE live > 0 AND (live < count OR count < ?) ORDER BY {order}""",
             (self._embedder, SEGMENT_CHUNKS),
         )
         group: list[str] = []
         total = dead = 0
         for name, live, gone in rows.fetchall():
             if group and total + live > SEGMENT_CHUNKS:
+                break
+            if least is not None and len(group) >= least and live > total:
                 break
             group.append(name)
             total, dead = total + live, dead + gone

@@ -6,9 +6,9 @@ Backends look at it where a call can be abandoned: the local engine before every
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 
 from readthrough.errors import BudgetError
 
@@ -19,6 +19,17 @@ _ENDS: ContextVar[tuple[float, str] | None] = ContextVar("readthrough_deadline",
 def deadline(ends: float | None, name: str = "deadline") -> Iterator[None]:
     """Calls inside end by `ends` (`time.monotonic()`; None for never); `name` is the budget that errors speak of."""
     token = _ENDS.set(None if ends is None else (ends, name))
+    try:
+        yield
+    finally:
+        _ENDS.reset(token)
+
+
+@contextmanager
+def earliest(contexts: Iterable[Context]) -> Iterator[None]:
+    """Calls inside end by the first of the deadlines that hold in some contexts."""
+    found = [ends for context in contexts if (ends := context.get(_ENDS)) is not None]
+    token = _ENDS.set(min(found, default=None))
     try:
         yield
     finally:

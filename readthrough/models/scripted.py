@@ -48,7 +48,7 @@ class ScriptedModel(ModelBackend):
         likelihoods: log p(continuation | prompt) for a request and a continuation; without it words that the
             prompt also holds are likely (p = 1/2) and others are not (p = 1/100).
         faults: errors to raise, by the number of the call (from 0, over all methods).
-        calls: every call so far.
+        calls: every call so far, where `remembers`.
     """
 
     replies: Replies = ()
@@ -58,12 +58,13 @@ class ScriptedModel(ModelBackend):
     faults: Mapping[int, Exception] = field(default_factory=dict)
     name: str = "scripted"
     calls: list[Call] = field(default_factory=list, repr=False)
+    remembers: bool = True
 
     def __post_init__(self) -> None:
         self.tokenizer_id = "scripted:words-v1"
         self.capabilities = frozenset({"logits", "schema", "stream"})
         self._lock = threading.Lock()
-        self._said = 0
+        self._said = self._asked = 0
 
     @classmethod
     def from_yaml(cls, path: Path) -> ScriptedModel:
@@ -79,7 +80,7 @@ class ScriptedModel(ModelBackend):
                 raise file.error(f"unknown key {key!r} in a script", key, hint=f"keys: {', '.join(_KEYS)}")
             if not isinstance(value, _KEYS[key]):
                 raise file.error(f"{key!r} cannot be {value!r}", key)
-        return cls(name=f"scripted:{path}", **script)
+        return cls(name=f"scripted:{path}", remembers=False, **script)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """The scripted reply for every request, cut at `stop` and `max_tokens` like any model's."""
@@ -115,13 +116,16 @@ class ScriptedModel(ModelBackend):
         self, kind: Kind, request: Request, given: tuple[str, ...], answer: Callable[[Request, tuple[str, ...]], T]
     ) -> T:
         with self._lock:
-            number = len(self.calls)
-            self.calls.append(Call(kind, request, given))
-            if number in self.faults:
-                raise self.faults[number]
-            result = answer(request, given)
-            self.calls[number] = Call(kind, request, given, result)
-            return result
+            number, self._asked = self._asked, self._asked + 1
+            result = None
+            try:
+                if number in self.faults:
+                    raise self.faults[number]
+                result = answer(request, given)
+                return result
+            finally:
+                if self.remembers:
+                    self.calls.append(Call(kind, request, given, result))
 
     def _prompt_tokens(self, request: Request, room_tokens: int) -> int:
         tokens = sum(self.count_tokens([*(message.content for message in request.messages), request.prefill]))

@@ -96,6 +96,10 @@ class Analyzer:
         counts = dict(self._analyse(prepared, "words", "SELECT doc, count(*) FROM {}_uses GROUP BY doc"))
         return [counts.get(index, 0) for index in range(len(prepared))]
 
+    def uses(self, prepared: Sequence[str], analysis: str) -> list[tuple[str, int, int]]:
+        """How often the `prepared` texts use each of their terms: (term, which text, how often)."""
+        return self._analyse(prepared, analysis, "SELECT term, doc, count(*) FROM {}_uses GROUP BY term, doc")
+
     def _analyse(self, prepared: Sequence[str], analysis: str, select: str) -> list[tuple[Any, ...]]:
         insert = f"INSERT INTO {analysis}(rowid, text) VALUES (?, ?)"
         with self._lock:

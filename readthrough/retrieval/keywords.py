@@ -94,6 +94,28 @@ def remove(
         connection.executemany(f"DELETE FROM {SNOWBALL} WHERE rowid = ?", ((chunk_id,) for chunk_id in chunk_ids))
 
 
+def count(
+    connection: sqlite3.Connection, analyzer: Analyzer, chunk_ids: Sequence[int]
+) -> dict[str, dict[str, list[tuple[int, int]]]]:
+    """What the index holds of some chunks, counted anew from their texts: (chunk id, uses) by analysis and term."""
+    wanted = json.dumps(list(chunk_ids))
+    holding = """WHERE key IN (SELECT document FROM chunks JOIN splits ON splits.key = split
+        WHERE chunks.id IN (SELECT value FROM json_each(?)))"""
+    among, found = frozenset(chunk_ids), dict[str, dict[str, list[tuple[int, int]]]]()
+    for row, document, spans in _documents(connection, holding, wanted):
+        chunks = [chunk for chunk in spans if chunk[0] in among]
+        prepared = [prepare(indexed(document, *span)) for _, *span in chunks]
+        stemmed_in = language(connection, row)
+        texts = dict.fromkeys(_analyses(stemmed_in), prepared)
+        if stemmed_in is not None:
+            texts[SNOWBALL] = [analyzer.stemmed(text, stemmed_in) for text in prepared]
+        for analysis, given in texts.items():
+            terms = found.setdefault(analysis, {})
+            for term, place, uses in analyzer.uses(given, analysis):
+                terms.setdefault(term, []).append((chunks[place][0], uses))
+    return found
+
+
 def _analyses(language: str | None) -> list[str]:
     """The tables that keep no text in which a document of a language stands."""
     return list(TOKENIZERS) if language is None else ["words"]

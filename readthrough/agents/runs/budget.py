@@ -35,11 +35,11 @@ class Budget:
         ending: whether the run is at its last step, because a budget has ended it.
     """
 
-    def __init__(self, limits: Limits | None = None, shared: Pool | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, shared: Sequence[Pool] = ()) -> None:
         """`shared` is what this run takes from too, together with other runs."""
         self.ending = False
         self._own = Pool(limits)
-        self._pools = [self._own] if shared is None else [self._own, shared]
+        self._pools = [self._own, *shared]
         self._held = Cost()
         self._pace = Pace()
         self._lock = threading.Lock()

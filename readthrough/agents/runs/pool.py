@@ -13,7 +13,7 @@ from readthrough.types import Cost, Limits, Usage
 class Pool:
     """Limits, and what of them is spent, under way and held back for last steps. Any thread may take from it.
 
-    `Budget(limits, shared=pool)` makes a run take from it too; its seconds run from the moment it was made. Calls are
+    `Budget(limits, shared=[pool])` makes a run take from it too; its seconds run from the moment it was made. Calls are
     admitted by what their prompts take: what replies take is known when they are there, so a limit of tokens or money
     is passed by no more than the replies under way.
 
@@ -49,7 +49,7 @@ class Pool:
                     raise BudgetError(
                         f"the budget of {limit:g} {name} is spent",
                         hint=f"raise max_{name}",
-                        budget=f"max_{name}={limit:g}",
+                        budget=_name(name, limit),
                     )
             self._out += more
 
@@ -63,6 +63,10 @@ class Pool:
         with self._lock:
             self.spent = self.spent + usage
 
+    def names(self) -> list[str]:
+        """The limits as `Answer.stopped` tells them, in the order of `left`."""
+        return [_name(name, limit) for name, limit, _ in self._left(0.0)]
+
     def left(self, held_seconds: float) -> dict[str, float]:
         """What is left of each limit there is, by its name."""
         with self._lock:
@@ -71,7 +75,7 @@ class Pool:
     def ends(self, held_seconds: float) -> tuple[float, str] | None:
         """When calls must be over that are no last step (`time.monotonic()`), and the limit's name; None for never."""
         seconds = self.limits.seconds
-        return None if seconds is None else (self.started + seconds - held_seconds, f"max_seconds={seconds:g}")
+        return None if seconds is None else (self.started + seconds - held_seconds, _name("seconds", seconds))
 
     def _left(self, held_seconds: float) -> Iterator[tuple[str, float, float]]:
         """Each limit's name, the limit, and what is left of it."""
@@ -85,3 +89,7 @@ class Pool:
         for name, (limit, total) in used.items():
             if limit is not None:
                 yield name, limit, limit - total
+
+
+def _name(name: str, limit: float) -> str:
+    return f"max_{name}={limit:g}"

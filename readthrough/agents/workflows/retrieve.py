@@ -219,7 +219,8 @@ class Retrieve(Workflow):
             asked = without_instruction(question.text)
             found = [found[place] for place in rerank(self._reranker(), services, asked, texts, self._reranked)]
         services.emit(Event("find", len(found), len(found), "passages"))
-        return {"candidates": found, "weighed": {}}
+        # no word of the question stands there: the model looks at the beginning, and says whether that says it
+        return {"candidates": found or list(services.shelf.chunk_ids()[: self.k]), "weighed": {}}
 
     def _after_find(self, state: State, runtime: Runtime[Services]) -> str:
         if state.get("passages"):

@@ -29,6 +29,12 @@ from readthrough.retrieval.runs import ranges
 
 LARGE_SET_CHUNKS = 300
 COUNTED_RUNS = 32
+RECOUNTED_RATIO = 300
+"""FTS5 goes through a term's places in the whole library. Where this holds so many times the chunks that are asked
+about, those are counted anew: a question about one document costs the same in a library of any size."""
+
+
+_Counts = Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]
 
 
 class BM25Index:
@@ -40,6 +46,7 @@ class BM25Index:
         self._k1 = k1
         self._b = b
         self._measured: tuple[np.ndarray, np.ndarray] | None = None
+        self._counted: tuple[np.ndarray, _Counts | None] | None = None
 
     def search(self, query: str, k: int, among: Among = None) -> list[tuple[int, float]]:
         """The `k` best chunks as (chunk id, score); only chunks that hold a term of the query."""
@@ -109,9 +116,23 @@ class BM25Index:
 
     def postings(self, analysis: str, term: str, chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where in `chunk_ids` (ascending) the term stands, and how often in each."""
+        counts = self._counts(chunk_ids)
+        if counts is not None:
+            return _among(counts.get(analysis, {}).get(term, []), chunk_ids)
         first, last = int(chunk_ids[0]), int(chunk_ids[-1])
         select = f"SELECT doc, count(*) FROM {analysis}_uses WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
         return _among(self._corpus.connection().execute(select, (term, first, last)).fetchall(), chunk_ids)
+
+    def _counts(self, chunk_ids: np.ndarray) -> _Counts | None:
+        """What is counted anew of few chunks in a large library; kept for the array that was asked with last."""
+        counted = self._counted
+        if counted is None or counted[0] is not chunk_ids:
+            connection = self._corpus.connection()
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
+            few = last > RECOUNTED_RATIO * len(chunk_ids)
+            counts = keywords.count(connection, self._analyzer, chunk_ids.tolist()) if few else None
+            counted = self._counted = (chunk_ids, counts)
+        return counted[1]
 
 
 def _among(rows: Sequence[tuple[int, int]], chunk_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -72,7 +72,7 @@ def test_eight_threads_spend_all_of_a_pool_and_no_more(limits: Limits, stopped: 
     usage = Usage(prompt_tokens=90, completion_tokens=10, calls=1, cost=0.15)
 
     def spend() -> None:
-        budget = Budget(shared=pool)
+        budget = Budget(shared=[pool])
         with pytest.raises(BudgetError) as caught:
             while True:
                 with budget.admitted(ASK, 90, 0.135):
@@ -93,7 +93,7 @@ def test_runs_in_threads_stop_when_their_pool_is_spent(shelf: Shelf) -> None:
     pool = Pool(Limits(calls=60))
 
     def ask(number: int) -> Answer:
-        services = Services(model(), shelf, RunLog(), budget=Budget(Limits(tokens=10**6), shared=pool))
+        services = Services(model(), shelf, RunLog(), budget=Budget(Limits(tokens=10**6), shared=[pool]))
         return run(FLOW, Question(f"{QUESTION} {number}"), services)
 
     with ThreadPoolExecutor(THREADS) as threads:
@@ -107,7 +107,7 @@ def test_runs_in_threads_stop_when_their_pool_is_spent(shelf: Shelf) -> None:
 
 def test_what_a_last_step_takes_is_held_back_from_all() -> None:
     pool = Pool(Limits(calls=5))
-    one, other = Budget(shared=pool), Budget(shared=pool)
+    one, other = Budget(shared=[pool]), Budget(shared=[pool])
     one.begin(Cost(calls=2))
     for _ in range(3):
         with other.admitted(ASK, 0):
@@ -134,7 +134,7 @@ def test_of_a_call_that_one_limit_refuses_nothing_is_reserved() -> None:
 def test_the_seconds_of_a_pool_end_its_runs(shelf: Shelf) -> None:
     pool = Pool(Limits(seconds=0.2))
     time.sleep(0.25)
-    answer = run(FLOW, Question(QUESTION), Services(model(), shelf, RunLog(), budget=Budget(shared=pool)))
+    answer = run(FLOW, Question(QUESTION), Services(model(), shelf, RunLog(), budget=Budget(shared=[pool])))
     assert answer.stopped == "max_seconds=0.2" and answer.usage.calls == 0
 
 
@@ -161,7 +161,7 @@ def test_a_limit_of_money_ends_a_run_within_a_call(shelf: Shelf) -> None:
 
 def test_a_limit_of_money_wants_prices(shelf: Shelf) -> None:
     runs = RunLog()
-    for budget in (Budget(Limits(cost=1.0)), Budget(shared=Pool(Limits(cost=1.0)))):
+    for budget in (Budget(Limits(cost=1.0)), Budget(shared=[Pool(Limits(cost=1.0))])):
         with pytest.raises(ConfigError, match=r"max_cost: what scripted costs is not known.*prices: \{prompt"):
             run(FLOW, Question(QUESTION), Services(model(), shelf, runs, budget=budget))
     assert runs.runs() == []
@@ -171,7 +171,7 @@ def test_books_share_a_pool(tmp_path: Path) -> None:
     write_book(tmp_path / "books", paragraphs=60)
     pool = Pool(Limits(calls=6))
     with rt.read(tmp_path / "books", home=tmp_path / "home", model=model()) as book:
-        book.pool = pool
+        book.pools = [pool]
         answer = book.ask(QUESTION, workflow="chain-of-agents", message_tokens=100)
         again = book.ask(QUESTION, workflow="chain-of-agents", message_tokens=100)
     assert answer.stopped == again.stopped == "max_calls=6"

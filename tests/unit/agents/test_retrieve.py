@@ -182,3 +182,11 @@ def test_what_found_code_rests_on_is_read_with_it(tmp_path: Path) -> None:
     assert read == {0: False, 40: True}
     with pytest.raises(ConfigError, match="definition_tokens"):
         build("workflows", {"retrieve": {"definition_tokens": -1}})
+
+
+def test_of_a_text_that_holds_no_word_of_the_question_the_beginning_is_read(tmp_path: Path) -> None:
+    shelf = shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
+    question = Question("Wer trank Wasser?")
+    assert not shelf.search(question.text, 5, "bm25")
+    answer, _, _ = run(Retrieve(index="bm25"), shelf, question)
+    assert answer.abstained and answer.coverage.retrieved > 0
