@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,13 +191,14 @@ class OpenAIModel(ModelBackend):
             usage = Usage()
             if "logprobs" not in self._traits.refused:
                 asked = replace(request, max_tokens=1, temperature=0.0, schema=None, stop=())
-                reply, completion = await self._ask(asked, ends, logprobs=True)
-                usage = completion.usage
-                if not reply.first_tokens:
-                    self._traits.refused.add("logprobs")
-                probabilities = shares(reply.first_tokens, options)
-                if probabilities:
-                    return Choice(probabilities, usage)
+                with suppress(_NoLogprobs):
+                    reply, completion = await self._ask(asked, ends, logprobs=True)
+                    usage = completion.usage
+                    if not reply.first_tokens:
+                        self._traits.refused.add("logprobs")
+                    probabilities = shares(reply.first_tokens, options)
+                    if probabilities:
+                        return Choice(probabilities, usage)
             choice = await choose_json(lambda r: self._answer(r, ends), request, options, self.votes)
             return replace(choice, usage=usage + choice.usage)
 
@@ -218,7 +220,9 @@ class OpenAIModel(ModelBackend):
 
         create: Any = client.chat.completions.with_raw_response.create
         while True:
-            body = {**self._traits.body(self.model, request), **self._traits.allowed(extra)}
+            if extra and "logprobs" in self._traits.refused:
+                raise _NoLogprobs  # a reply without them would be paid for, and say nothing
+            body = {**self._traits.body(self.model, request), **extra}
             try:
                 response = (await create(**body)).http_response
             except APIStatusError as error:
@@ -286,6 +290,10 @@ class OpenAIModel(ModelBackend):
             return None
         sizes = [mine.get(name) for name in _WINDOW_FIELDS]
         return next((size for size in sizes if isinstance(size, int) and size > 0), None)
+
+
+class _NoLogprobs(Exception):
+    """The server gives no logprobs."""
 
 
 def _work_tokens(reply: Reply) -> float:

@@ -151,6 +151,5 @@ def test_killed_at_random_it_says_the_same(killed: Killed) -> None:
     assert killed.calls >= killed.calls_unkilled
 
 
-@pytest.mark.xfail(reason="calls that a killed step had its replies of are made again without a journal of calls")
 def test_killed_at_random_it_pays_again_for_calls_in_flight_alone(killed: Killed) -> None:
     assert killed.calls <= killed.calls_unkilled + killed.calls_in_flight

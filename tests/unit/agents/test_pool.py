@@ -123,7 +123,7 @@ def test_what_a_last_step_takes_is_held_back_from_all() -> None:
 
 def test_of_a_call_that_one_limit_refuses_nothing_is_reserved() -> None:
     own, shared = Limits(calls=10), Pool(Limits(tokens=10))
-    budget = Budget(own, shared)
+    budget = Budget(own, [shared])
     with pytest.raises(BudgetError, match="10 tokens"), budget.admitted(ASK, 11):
         raise AssertionError
     with budget.admitted(ASK * 10, 10):

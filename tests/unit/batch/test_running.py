@@ -10,7 +10,7 @@ import pytest
 
 from readthrough.batch.files import files_of
 from readthrough.batch.job import WHOLE, Job, Work
-from readthrough.batch.open import open_table
+from readthrough.batch.open import QUESTIONS_AT_ONCE, open_table
 from readthrough.batch.running import Listener, workers_of
 from readthrough.batch.table import Changes, Result
 from readthrough.batch.works import asks, summary
@@ -323,7 +323,9 @@ def test_a_mistake_in_the_main_thread_ends_the_workers(
 
 
 def test_the_number_of_workers(folder: Path, tmp_path: Path) -> None:
-    assert workers_of(asking(folder, tmp_path / "o.csv"), Settings(model="small")) == 1
+    questions = [str(number) for number in range(QUESTIONS_AT_ONCE)]
+    assert workers_of(asking(folder, tmp_path / "o.csv"), Settings(model="small")) == QUESTIONS_AT_ONCE
+    assert workers_of(asking(folder, tmp_path / "o.csv", *questions), Settings(model="small")) == 1
     assert workers_of(asking(folder, tmp_path / "o.csv"), Settings(model="openai:m@http://h/v1")) > 1
     assert workers_of(asking(folder, tmp_path / "o.csv", workers=7), Settings(model="small")) == 7
 
