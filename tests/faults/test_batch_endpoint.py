@@ -44,16 +44,16 @@ def job_of(tmp_path: Path, count: int, *questions: str, **more: Any) -> Job:
 
 @pytest.mark.parametrize("step", [fails(500, f"no: {KEY}"), fails(401, f"wrong key {KEY}")])
 def test_an_endpoint_that_is_down_for_good_ends_the_batch_soon(tmp_path: Path, step: Step) -> None:
-    job = job_of(tmp_path, 20)
+    job = job_of(tmp_path, 14)
     with FakeServer([step]) as server:
         settings = served(tmp_path / "home", server.url)
         with pytest.raises(EndpointError, match="failed for 3 documents in a row: .*(500|401)") as caught:
             go(job, settings)
-        assert counts(job, settings)["waiting"] >= 20 - 2 * ENDPOINT_WORKERS
+        assert counts(job, settings)["waiting"] >= 14 - 2 * ENDPOINT_WORKERS
         assert caught.value.exit_code == 5
         server.steps = [answers]
         done = go(job, settings)
-    assert (done.counts, done.failed) == ({"done": 20}, 0), "all of them are tried by the next run"
+    assert (done.counts, done.failed) == ({"done": 14}, 0), "all of them are tried by the next run"
     assert set(said(job.out).values()) == {SAID}
 
 

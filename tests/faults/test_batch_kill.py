@@ -141,7 +141,7 @@ def test_a_document_that_gets_further_each_time_is_no_poison(tmp_path: Path) -> 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     folder = tmp_path_factory.mktemp("killed")
-    return kill_batch(write_folder(folder / "docs", lights(12)), folder, kills=5, chance=random.Random(7))
+    return kill_batch(write_folder(folder / "docs", lights(8)), folder, kills=5, chance=random.Random(7))
 
 
 def test_killed_at_random_it_says_the_same(killed: Killed) -> None:
