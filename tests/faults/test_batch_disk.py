@@ -11,14 +11,14 @@ import pytest
 
 from readthrough.batch import open as opening
 from readthrough.batch.files import unfinished
-from readthrough.batch.job import Job
+from readthrough.batch.job import Job, Work
 from readthrough.batch.open import FILE
 from readthrough.batch.running import Listener
+from readthrough.batch.table import Result
 from readthrough.cli.main import run as run_command
 from readthrough.config import Settings
 from readthrough.errors import LibraryError
 from readthrough.memory.sqlite_file import SqliteFile
-from readthrough.types import Event
 from tests.batch_samples import SAID, WHO, asking, counts, go, lights, rows, said, scripted, write_folder
 
 LONG = "Ann keeps the light, and has done so since the winter of the great storm. " * 20
@@ -82,13 +82,12 @@ def test_results_without_room(job: Job, settings: Settings) -> None:
 
 
 def test_room_runs_out_between_two_results(job: Job, settings: Settings) -> None:
-    def fill(event: Event) -> None:
-        if event.stage == "batch" and event.done == 1:
-            job.out.unlink(missing_ok=True)
-            job.out.symlink_to("/dev/full")
+    def fill(work: Work, result: Result) -> None:
+        job.out.unlink(missing_ok=True)
+        job.out.symlink_to("/dev/full")
 
     with pytest.raises(LibraryError, match="No space left"):
-        go(job, settings, Listener(on_event=fill))
+        go(job, settings, Listener(on_result=fill))
     assert len(rows(job.out)) == 2, "the answer of then is in the table, from which the file is written in the end"
     assert counts(job, settings) == {"done": 1, "waiting": 3}
     done = go(job, settings)

@@ -64,16 +64,15 @@ def run(
 
 
 def begin(workflow: Workflow, question: Question, services: Services, settings: Mapping[str, Any] | None = None) -> str:
-    """Note the beginning of a run with all that it is made of; returns its id, that of `services` if it has one."""
+    """Note the beginning of a run with all that it is made of; returns its id: that of `services`, if it is new."""
     made_of = {**recipe(workflow, services.model, services.shelf), "settings": dict(settings or {})}
     try:
         made_of["expected"] = asdict(expected(workflow, question, services))
     except ReadthroughError:
         made_of["expected"] = None  # it cannot say, or the run is about to say what is wrong
     made_of["key"] = key_of(question, made_of)
-    return services.runs.start(
-        question.text, workflow.name, services.model.name, question.choices, made_of, services.run
-    )
+    named = "" if services.runs.has(services.run) else services.run
+    return services.runs.start(question.text, workflow.name, services.model.name, question.choices, made_of, named)
 
 
 def asked_before(

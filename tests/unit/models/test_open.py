@@ -120,7 +120,7 @@ def test_a_script(tmp_path: Path) -> None:
     asks = [Request.user("Who keeps the lighthouse?", max_tokens=9), Request.user("Who else?", max_tokens=9)]
     assert [reply.text for reply in model.complete(asks)] == ["Ann", "nobody"]
     assert model.choose(asks[:1], [("a", "b")])[0].probabilities == (0.25, 0.75)
-    assert [call.kind for call in model.calls] == ["complete", "complete", "choose"]
+    assert model.calls == [], "a batch of many documents may ask it: what it was asked is not kept"
 
 
 @pytest.mark.parametrize(
