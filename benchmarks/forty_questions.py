@@ -38,7 +38,7 @@ SEED = 40
 
 
 def main() -> int:
-    """Read the arguments, ask, and write the report where all is answered; 3 where something is left."""
+    """Read the arguments, ask, and write the report where nothing is left; 3 where something is, or has failed."""
     options = arguments()
     if options.draw:
         examples = sorted(Questions(options.data).read(options.data), key=lambda each: each.sources[0].name)
@@ -49,11 +49,11 @@ def main() -> int:
     settings = load_settings({"home": options.folder / "library"}).settings
     outcome = evaluate(read_grid(path, settings), options.folder / options.model, settings, Listener(on_result=show))
     print(f"{outcome.asked} asked, {outcome.kept} kept, {outcome.failed} failed, {outcome.left} left", file=sys.stderr)
-    if outcome.left or outcome.failed:
+    if outcome.left:
         return 3
     found = [each for each in sorted(options.folder.iterdir()) if (each / "results.sqlite").exists()]
     REPORT.write_text(markdown.page([result for each in found for result in results_in(each)]), encoding="utf-8")
-    return 0
+    return 3 if outcome.failed else 0
 
 
 def arguments() -> argparse.Namespace:
