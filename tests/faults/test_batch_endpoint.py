@@ -16,6 +16,7 @@ from readthrough.batch.running import ENDPOINT_WORKERS, Listener
 from readthrough.cli.main import run as run_command
 from readthrough.config import Settings
 from readthrough.errors import EndpointError
+from readthrough.models.endpoint import breaker
 from tests.batch_samples import SAID, WHEN, WHO, answers, asking, counts, go, lights, rows, said, served, write_folder
 from tests.endpoints import KEY, quick
 from tests.fake_server import FakeServer, Handler, Step, fails
@@ -26,6 +27,7 @@ __all__ = ["quick"]
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(breaker, "_PAUSE_SECONDS", 0.3)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
