@@ -42,7 +42,7 @@ def watch(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
     with out.open("w") as said, err.open("w") as told:
         process = subprocess.Popen(command, stdout=said, stderr=told, env={**os.environ, **(environment or {})})
         while process.poll() is None:
-            peak = max(peak, sum(map(_rss_bytes, _family(process.pid))))
+            peak = max(peak, sum(map(_memory_bytes, _family(process.pid))))
             time.sleep(_EVERY_SECONDS)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -62,9 +62,10 @@ def _family(process: int) -> list[int]:
     return found
 
 
-def _rss_bytes(process: int) -> int:
+def _memory_bytes(process: int) -> int:
+    """The memory of a process; what it shares, as a child does with its parent until it is itself, is parted."""
     try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
