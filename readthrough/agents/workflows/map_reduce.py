@@ -121,7 +121,7 @@ class MapReduce(Grounded):
     Attributes:
         window_tokens: the most tokens of text in a prompt: of a window, and of notes that are put together.
         part_tokens: the most tokens of the note on a window.
-        parallel: how many windows are read in one step.
+        parallel: how many windows are read in one step; fewer where a budget leaves no room for as many.
         confidence: `scored` by logits, or `written` by the model (0 to 5); without logits it is written.
         drop_below: the confidence below which a window has no note.
         pointers: the most evidence pointers of a note.
@@ -220,7 +220,7 @@ class MapReduce(Grounded):
         """Read a batch of windows; after the last, bring the parts of all steps together."""
         services, question = runtime.context, Question.of(state)
         plan = services.get_json(state["plan"])
-        batch = plan[state["at"] : state["at"] + self.parallel]
+        batch = plan[state["at"] : state["at"] + self._fitting(services)]
         chunks = services.chunks([chunk for window in batch for chunk in window])
         read: list[list[Chunk]] = []
         for window in batch:
@@ -234,6 +234,13 @@ class MapReduce(Grounded):
             return {"at": at, "parts": linked, "next": "map"}
         every = _parts(services, linked)
         return {"at": at, "parts": _link(services, every), "next": self._after(services, question, every)}
+
+    def _fitting(self, services: Services) -> int:
+        """How many windows go out together: one where time is limited and nothing is known of the pace yet."""
+        calls = 3 if self._scored(services) else 1
+        kept = (calls - 1) * self.window_tokens
+        each = Cost(calls, self.window_tokens + kept, self.part_tokens, cached_tokens=kept)
+        return services.budget.fitting(self.parallel, each)
 
     def _noted(self, services: Services, question: Question, read: Sequence[Sequence[Chunk]]) -> list[Part]:
         texts = [section_text(chunks) for chunks in read]
