@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import Run
 from tests.schemas import ANSWER, checked
 
@@ -46,6 +48,7 @@ class Seen:
         return self.text.index(words, after) + len(words)
 
 
+@pytest.mark.skip(reason="waits for ever now and then: to be mended")
 def test_at_a_terminal(environment: dict[str, str], book: Path) -> None:
     terminal, end = pty.openpty()
     process = subprocess.Popen(
