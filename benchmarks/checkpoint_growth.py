@@ -27,7 +27,7 @@ from tests.agent_samples import QUESTION, decides, says_what_it_reads, write_boo
 from tests.library_samples import open_library
 
 # One chunk a window; a chunk of the samples holds a paragraph and a half, and 15,600 paragraphs are 5.7 MB.
-FLOW = ChainOfAgents(window_tokens=310, message_tokens=24)
+FLOW = ChainOfAgents(window_tokens=312, message_tokens=24)
 PARAGRAPHS_A_STEP = 1.57
 MARKS = 10
 

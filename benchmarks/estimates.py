@@ -92,7 +92,7 @@ def measure(parts: list[Path], model: str) -> Iterator[dict[str, Any]]:
     shared = open_model(model)
     for number, path in enumerate(parts):
         kind, question = KINDS[number % len(KINDS)], QUESTIONS[number % len(QUESTIONS)]
-        with rt.read(path, model=shared, home=path.parent / "home", index="bm25") as book:
+        with rt.read(path, model=shared, home=path.parent / "home", index="bm25", keep_replies=False) as book:
             expected = book.estimate(question, workflow=kind)
             started = time.perf_counter()
             usage = book.ask(question, workflow=kind).usage

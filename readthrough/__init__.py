@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from readthrough.batch.api import run_batch as run_batch
     from readthrough.errors import ReadthroughError as ReadthroughError
     from readthrough.filters import Filter as Filter
+    from readthrough.questions import Asked as Asked
     from readthrough.resuming import resume as resume
     from readthrough.types import Answer as Answer
     from readthrough.types import Coverage as Coverage
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "Answer": "readthrough.types",
+    "Asked": "readthrough.questions",
     "Book": "readthrough.api",
     "Coverage": "readthrough.types",
     "Document": "readthrough.types",

@@ -12,12 +12,16 @@ from readthrough.config import Overrides, load_settings
 from readthrough.errors import UsageError
 from readthrough.filters import Filter
 from readthrough.opening import Texts, as_kept, open_library, with_file
-from readthrough.types import Answer, Cost, Document, Hit, Limits, SkippedFile
+from readthrough.questions import Asked
+from readthrough.types import Answer, Chunk, Cost, Document, Hit, Limits, SkippedFile
 from readthrough.working import OnApproval, OnEvent, OnText, Working
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from readthrough.agents.reading.writing import Form
+    from readthrough.agents.tracing.base import Trace
+    from readthrough.asking import OnAnswer
     from readthrough.chat import Chat
     from readthrough.langchain import ReadthroughRetriever
     from readthrough.memory.shelf import Entry
@@ -81,13 +85,16 @@ class Book(Working):
                 model, chunker and index hold for this question; the settings' workflow where left out.
             on_text: hears the answer piece by piece as it is written.
             limits: the most that the answer may take; where it ends the run, `Answer.stopped` says so.
-            options: options of the workflow; an unknown one is an error. Three are not the workflow's: `run`, the id
-                of the new run; `checkpointer`, a LangGraph saver in place of the file in the home folder; and
-                `on_approval`, which gets a mapping with a `message` where `limits` want an approval, and returns
-                whether to go on. Without it such a run stops there, and `resume` goes on with it.
+            options: options of the workflow; an unknown one is an error. Four are not the workflow's: `as_of`, a
+                position after which nothing is read (`chapter 12`, `p. 120`, `line 410`, `40%`, `character 52000`;
+                of several documents `FILE: chapter 12`), in place of the book's own; `run`, the id of the new run;
+                `checkpointer`, a LangGraph saver in place of the file in the home folder; and `on_approval`, which
+                gets a mapping with a `message` where `limits` want an approval, and returns whether to go on. Without
+                it such a run stops there, and `resume` goes on with it.
 
         Raises:
-            UsageError: the question is empty, or there are fewer than two choices.
+            UsageError: the question is empty, or there are fewer than two choices; `as_of` is no position.
+            InputError: the texts have no position such as `as_of`; the hint names the nearest.
             ConfigError: an unknown workflow or option, or something is wrong in the YAML file.
             ModelError: the model or endpoint failed.
         """
@@ -100,6 +107,45 @@ class Book(Working):
         ready.services.run = run_id
         with self.at_work(checkpointer) as saver:
             return run(ready.workflow, asked, ready.services, saver, ready.kept)
+
+    def ask_all(
+        self,
+        questions: Sequence[str | Asked],
+        workflow: str | dict[str, Any] | None = None,
+        limits: Limits | None = None,
+        on_answer: OnAnswer | None = None,
+        **options: Any,
+    ) -> list[Answer]:
+        """Answer several questions from these texts, side by side: over a local model what they read is computed once.
+
+        Each is a run of its own, which `resume` goes on with, and its answer that of `ask`, but for what rounding in
+        larger batches may change. Endpoints are asked by so many threads as they bear requests at a time.
+
+        Args:
+            questions: the questions; `Asked` where there are choices.
+            workflow: as in `ask`.
+            limits: the most that each answer may take; seconds pass for all at once.
+            on_answer: hears the number of a question, from 0, and its answer, as soon as that is there.
+            options: as in `ask`, but `runs` in place of `run`: the ids of the new runs.
+
+        Raises:
+            UsageError: a question is empty, or has fewer than two choices; there are more or fewer `runs`.
+            ConfigError: as in `ask`.
+            ReadthroughError: some questions failed; the error of the first. The others are answered by then, which
+                `on_answer` has heard.
+        """
+        from readthrough.agents.base import Question
+        from readthrough.asking import ask_all
+
+        checkpointer, runs = options.pop("checkpointer", None), options.pop("runs", None) or [""] * len(questions)
+        if len(runs) != len(questions):
+            raise UsageError(f"{len(questions)} questions, but {len(runs)} ids of runs")
+        given = [Asked(each) if isinstance(each, str) else each for each in questions]
+        asked = [Question(each.text.strip(), each.choices) for each in given]
+        ready = [self.prepare(workflow, None, limits, **options) for _ in asked]
+        for each, run in zip(ready, runs, strict=True):
+            each.services.run = run
+        return ask_all(self, asked, ready, checkpointer, on_answer)
 
     def chat(self, session: str | None = None) -> Chat:
         """A conversation about these texts: a new one, or the one of this name; `last` is the one used last.
@@ -144,6 +190,28 @@ class Book(Working):
         with self.at_work(checkpointer) as saver:
             return resume(flow, Question(found.question, found.choices), services, saver)
 
+    def trace(self, answer: Answer | str = "last", **options: Any) -> Trace:
+        """Which texts caused an answer: spans of these texts, found by the attention of the answer or by a search.
+
+        Args:
+            answer: the answer, or the id of its run (the beginning or end of it, or `last`).
+            options: those of `readthrough.agents.tracing.tracing.Tracing`: `k`, `method`, `check`, ...
+
+        Raises:
+            UsageError: there is no such run, it gave no answer, or these texts are not what they were then.
+            ConfigError: an unknown option.
+            ModelError: the model shows neither its attention nor log-probabilities.
+        """
+        from readthrough.agents.tracing.tracing import Tracing
+        from readthrough.spec import make
+
+        run = self.runs.find(answer if isinstance(answer, str) else answer.run)
+        how: Tracing = make(Tracing, "a trace", options, "trace")
+        with self._lock:
+            services = self._services(as_kept(self._settings, self._texts.given, run))
+            services.run = run.id
+            return how.trace(services, run)
+
     def estimate(
         self,
         question: str,
@@ -159,10 +227,11 @@ class Book(Working):
         from readthrough.agents.base import Question
         from readthrough.agents.runs.estimating import estimate
 
+        as_of = options.pop("as_of", None)
         asked = Question(question.strip(), tuple(choices) if choices is not None else None)
         flow = self._flow(workflow, options)
         with self._lock:
-            services = self._services(self._settings.model_copy(update=flow.settings))
+            services = self._services(self._with(flow, as_of))
             return estimate(flow.workflow, asked, services)
 
     async def aask(
@@ -193,6 +262,25 @@ class Book(Working):
         if words is not None:
             options["words"] = words
         return self.ask(summary_question(focus), workflow=WORKFLOW, **options)
+
+    def write(
+        self, form: Form = "report", about: str | None = None, into: str | Path | None = None, **options: Any
+    ) -> Answer:
+        """Write a long report on these texts, or on what they say `about` something, a glossary, or an index of them.
+
+        With `into`, files are written into that folder as the text grows; a file that is there already is an error,
+        unless `overwrite=True`. Numbers in brackets in the text are those of the evidence, from 1. `options` are those
+        of `ask` and of the workflow `write-long` (`sections`, `paragraphs`, `terms`, ...).
+
+        Raises:
+            UsageError: `about` is empty, or stands beside a glossary or an index; a file is there already.
+            ConfigError: an unknown option, or a value that does not fit.
+            ModelError: the model or endpoint failed.
+        """
+        from readthrough.agents.reading.writing import WORKFLOW, writing_question
+
+        given = {**options, "form": form, **({} if into is None else {"into": str(into)})}
+        return self.ask(writing_question(form, about), workflow=WORKFLOW, **given)
 
     def extract(self, schema: Mapping[str, Any] | str | Path, **options: Any) -> Answer:
         """Fill in a JSON Schema (a mapping, JSON text, or a file) from these texts.
@@ -242,10 +330,26 @@ class Book(Working):
 
         return ReadthroughRetriever(book=self, k=k)
 
+    def chunks(self, document_id: str) -> tuple[Chunk, ...]:
+        """The passages of a document in order, by its id.
+
+        Raises:
+            KeyError: it is not one of these.
+        """
+        with self._lock:
+            return self._shelf.chunks(document_id)
+
     @property
     def documents(self) -> tuple[Entry, ...]:
         """The documents that were read, without their texts."""
         return self._shelf.documents
+
+    @property
+    def whole_ids(self) -> dict[str, str]:
+        """The SHA-256 of each file's content by its path, of one that is read up to a position too."""
+        cut = self._shelf.cut
+        wholes = {} if cut is None else {cut.end.document: cut.whole_id}
+        return {entry.path: entry.id for entry in self.documents} | wholes
 
     def document(self, document_id: str) -> Document:
         """One document with its text, by its id.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from readthrough.asof import AsOf
 from readthrough.documents.sentences import sentence_spans
 from readthrough.errors import BudgetError, UsageError
 from readthrough.memory.conversations import FILE, Conversations, Fact, Read, Session, Turn
@@ -57,6 +58,7 @@ class Chat:
     the last turns and older ones that fit it. A question about the conversation is answered from the turns, each of
     which is a document: its evidence is cut from them, followed by the places in the texts that those answers stood
     on, and its coverage counts the tokens of the turns. Where they do not say, it is asked of the texts.
+    Where the texts are read up to a position, turns that were answered from more are passed over.
 
     Attributes:
         session: the conversation as it was when it was opened; `Book.chat` goes on with it by its name.
@@ -67,7 +69,8 @@ class Chat:
     def __init__(self, book: Book, session: str | None = None) -> None:
         """Made by `Book.chat`."""
         self._book = book
-        self._ids = {entry.path: entry.id for entry in book.documents}
+        self._ids = book.whole_ids
+        self._held = {self._ids[entry.path]: entry.id for entry in book.documents}
         self._read = Read(book.paths, str(Path.cwd()), self._ids)
         self.latest: Turn | None = None
         self._recalled: Recall | None = None
@@ -137,7 +140,8 @@ class Chat:
 
     def similar(self, question: str, k: int = 5) -> list[tuple[Run, float]]:
         """The `k` runs over these texts, of any conversation or none, whose question and answer fit a question best."""
-        runs = [run for run in self._book.runs.runs() if run.answer and run.recipe.get("documents") == self._ids]
+        here = {entry.path: entry.id for entry in self._book.documents}
+        runs = [run for run in self._book.runs.runs() if run.answer and run.recipe.get("documents") == here]
         return self._recall.search(runs, question, k)
 
     @property
@@ -167,8 +171,9 @@ class Chat:
     ) -> Answer:
         """Take a turn; one that is taken again is `understood` already, and not answered from itself."""
         with self._book.at_work(checkpointer) as saver:
-            again = understood is not None
-            before = [turn for turn in self.turns if turn.answer is not None and not (again and turn.asked == asked)]
+            again, as_of = understood is not None, ready.services.as_of
+            turns = [turn for turn in self.turns if not (again and turn.asked == asked)]
+            before = [turn for turn in turns if turn.answer is not None and _may_be_known(turn.answer, as_of)]
             turn = self.latest = self._log.begin(self.session.name, asked, self._read)
             understood = understood or self._understand(asked, before, ready)
             if understood.question != asked:
@@ -178,6 +183,7 @@ class Chat:
                 answer, understood = self._from_turns(understood, before, ready)
             if answer is None:
                 answer, from_log = self._from_texts(understood, ready, saver, fresh)
+            answer = replace(answer, as_of=as_of)
             self.latest = replace(
                 turn,
                 question=understood.question,
@@ -245,6 +251,7 @@ class Chat:
         from readthrough.agents.runs.running import asked_before, resume, run
 
         services, question, step = ready.services, Question(understood.question), understood.step
+        services.keep_replies = services.keep_replies and not fresh
         found = None if fresh else asked_before(ready.workflow, question, services, ready.kept)
         if found is not None and found.answer is not None and found.answer["stopped"] is None:
             answer = Answer.from_dict(found.answer)
@@ -270,14 +277,13 @@ class Chat:
     def _sources(self, answer: Answer, before: Sequence[Turn]) -> tuple[Evidence, ...]:
         """The places in the texts that the quoted sentences of earlier answers stood on, as far as they are here."""
         turns = {turn.document.path: turn for turn in before}
-        here = set(self._ids.values())
         found: dict[tuple[str, int, int], Evidence] = {}
         for item in answer.evidence:
             turn = turns[item.document]
             start, end = turn.span_in_answer(item.start, item.end)
             for fact in self._log.facts(turn.session, turn.number):
-                if fact.start < end and fact.end > start and fact.document in here:
-                    place = (fact.document, fact.source_start, fact.source_end)
+                if fact.start < end and fact.end > start and fact.document in self._held:
+                    place = (self._held[fact.document], fact.source_start, fact.source_end)
                     found.setdefault(place, Evidence.cut(self._book.document(place[0]), *place[1:], item.supports))
         return tuple(found.values())
 
@@ -287,6 +293,14 @@ class Chat:
             settings = self._book.settings
             self._recalled = Recall(settings.home, self._book.embedder, settings.index)
         return self._recalled
+
+
+def _may_be_known(answer: Mapping[str, Any], as_of: AsOf | None) -> bool:
+    """Whether an earlier answer may be looked at by one who has read as far as that: it stands on no more."""
+    if as_of is None:
+        return True
+    then = answer.get("as_of")
+    return then is not None and as_of.reaches(AsOf(**then))
 
 
 def _changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ class Settings(BaseModel):
         pattern=r"^[\w/]+(\+[\w/]+)*$",
         description="languages, such as eng+deu, in which pages of PDFs without text are recognised",
     )
+    as_of: str | None = Field(None, description="position after which nothing is read: chapter 12, p. 120, 40%")
     base_url: str | None = Field(None, description="address of the endpoint for openai: models")
     deadline_seconds: float = Field(600.0, gt=0, description="total time for one call of an endpoint")
     window_tokens: int | None = Field(None, gt=0, description="window of the model, where it cannot be found out")
@@ -65,6 +66,8 @@ class Settings(BaseModel):
         10 * 1024**3, ge=0, description="most that a local model's readings take on disk, 0 for none"
     )
 
+    keep_replies: bool = Field(True, description="keep what a model said, so that the same is not asked again")
+
     @property
     def readings(self) -> Path:
         """The folder of a local model's readings: the KV of texts that it has read."""
@@ -72,7 +75,7 @@ class Settings(BaseModel):
 
     def to_keep(self) -> dict[str, Any]:
         """What must be set again to open the same texts and model later, as plain values; never a key or password."""
-        left_out = {"workflow", "home", "store", "database", "size_limit_bytes", "readings_bytes"}
+        left_out = {"workflow", "home", "store", "database", "size_limit_bytes", "readings_bytes", "keep_replies"}
         kept = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         return {name: _without_secrets(value) for name, value in kept.items()}
 
@@ -126,11 +129,13 @@ class Overrides(TypedDict, total=False):
     dtype: str | None
     encoding: str | None
     ocr: str | None
+    as_of: str | None
     base_url: str | None
     deadline_seconds: float | None
     window_tokens: int | None
     size_limit_bytes: int | str | None
     readings_bytes: int | str | None
+    keep_replies: bool | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ ReadthroughError                     exit code
 |   `-- EmptyShelfError                  nothing readable was left of all that was given
 |-- ConfigError                      4   a setting, YAML file or catalogue name is wrong
 |   |-- UnknownNameError                 a name that is not in the catalogue (names the nearest)
-|   `-- MissingExtraError                an optional package is not installed
+|   |-- MissingExtraError                an optional package is not installed
+|   `-- SandboxError                     programs cannot be run safely on this system
 |-- ModelError                       5   a model or endpoint failed
 |   |-- PromptTooLongError               a prompt does not fit the window (nothing was cut)
 |   |-- EndpointError                    the endpoint answered with an error, or with nothing
@@ -17,7 +18,8 @@ ReadthroughError                     exit code
 |   |   `-- CircuitOpenError             it failed so often that it is left alone for some seconds
 |   `-- WeightsError                     weights are missing or their hash is wrong
 |-- LibraryError                     1   the library on disk cannot be read or written
-`-- BudgetError                      3   a budget ended the run; what there is so far is kept
+|-- BudgetError                      3   a budget ended the run; what there is so far is kept
+`-- StoppedError                     1   somebody ended it from another thread; what there is so far is kept
 """
 
 from __future__ import annotations
@@ -99,6 +101,10 @@ class MissingExtraError(ConfigError):
     """An optional package is needed and not installed."""
 
 
+class SandboxError(ConfigError):
+    """Programs that a model writes cannot be run safely on this system."""
+
+
 @contextmanager
 def needed(package: str, install: str) -> Iterator[None]:
     """Around the import of an optional package; `install` is what comes after `pip install` in the hint.
@@ -160,3 +166,7 @@ class BudgetError(ReadthroughError):
     def __init__(self, message: str, *, path: str | None = None, hint: str | None = None, budget: str = "") -> None:
         super().__init__(message, path=path, hint=hint)
         self.budget = budget
+
+
+class StoppedError(ReadthroughError):
+    """Whoever started the work from another thread wants it ended."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from readthrough.config import Settings, Spec
+from readthrough.errors import LibraryError
 from readthrough.spec import names_file
 from readthrough.types import Event
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+    from readthrough.agents.reading.confidence import Calibration
     from readthrough.memory.conversations import Turn
     from readthrough.memory.library import Library
     from readthrough.memory.recall import Recall
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints.sqlite"
 """The file in the home folder that holds the checkpoints of runs."""
+
+CALIBRATIONS = "calibrations.json"
+"""The file in the home folder that says how sure models are."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +42,27 @@ class Texts:
     given: frozenset[str] = frozenset()
 
     def shelve(self, library: Library, settings: Settings) -> Shelf:
-        """The texts in the library, split by the settings' chunker."""
+        """The texts in the library, up to the settings' position, split by their chunker.
+
+        Raises:
+            UsageError, InputError: they have no such position, or no paths can be read (see `Library`).
+        """
         from readthrough.documents.base import Loading
         from readthrough.documents.chunking import open_chunker
 
+        chunker = None if settings.chunker is None else open_chunker(settings.chunker)
+        vectors = settings.index not in ("bm25", "late-interaction")
         shelf = library.shelve(
             [str(path) for path in self.paths],
             loading=Loading(settings.encoding, settings.ocr),
             stdin=self.stdin,
-            vectors=settings.index not in ("bm25", "late-interaction"),
-            chunker=None if settings.chunker is None else open_chunker(settings.chunker),
+            vectors=vectors and settings.as_of is None,
+            chunker=chunker,
         )
+        if settings.as_of is not None:
+            shelf = library.as_of(shelf, settings.as_of, chunker)
+            if vectors:
+                library.vectors.ensure(shelf.chunk_array())
         if settings.index == "late-interaction":
             library.token_vectors.ensure(shelf.chunk_array())
         return shelf
@@ -99,7 +114,7 @@ class Models:
 
 
 def with_file(settings: Settings, given: frozenset[str]) -> Settings:
-    """The settings, with what the workflow's YAML file says of chunker and index, where they name such a file.
+    """The settings, with what the workflow's YAML file says of chunker, index and position, where they name one.
 
     Raises:
         ConfigError: something in the file is wrong.
@@ -109,13 +124,13 @@ def with_file(settings: Settings, given: frozenset[str]) -> Settings:
     from readthrough.agents.spec.flow import Around, open_flow
 
     wanted = open_flow(settings.workflow, Around(settings.index, given)).settings
-    return settings.model_copy(update={name: wanted[name] for name in ("chunker", "index") if name in wanted})
+    return settings.model_copy(update={name: wanted[name] for name in ("chunker", "index", "as_of") if name in wanted})
 
 
 def as_kept(settings: Settings, given: frozenset[str], run: Run) -> Settings:
     """The settings as they were for a run; a model that was given to `read` wins."""
     kept = run.recipe.get("settings", {})
-    update = {"chunker": kept.get("chunker")}
+    update = {"chunker": kept.get("chunker"), "as_of": kept.get("as_of")}
     if "model" not in given and kept.get("model") not in (None, settings.to_keep()["model"]):
         update["model"] = kept["model"]
     return settings.model_copy(update=update)
@@ -123,7 +138,7 @@ def as_kept(settings: Settings, given: frozenset[str], run: Run) -> Settings:
 
 def key(spec: Spec | None) -> str:
     """A spec as the key of a dictionary."""
-    return dumps(spec, sort_keys=True)
+    return json.dumps(spec, sort_keys=True)
 
 
 def open_library(settings: Settings, on_event: Callable[[Event], None] | None = None) -> Library:
@@ -183,6 +198,43 @@ def open_recall(settings: Settings) -> Recall:
     from readthrough.retrieval.embedders.open import open_embedder
 
     return Recall(settings.home, open_embedder(settings.embedder, settings.device), settings.index)
+
+
+def read_calibrations(settings: Settings) -> dict[str, Calibration]:
+    """How sure models are, by their names, as `readthrough eval calibrate` fitted it.
+
+    Raises:
+        LibraryError: the file cannot be read.
+    """
+    from readthrough.agents.reading.confidence import Calibration
+
+    path = settings.home / CALIBRATIONS
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Calibration.from_dict(values) for name, values in found.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LibraryError(
+            f"the calibrations cannot be read: {error}", path=str(path), hint="delete the file, and calibrate again"
+        ) from error
+
+
+def keep_calibration(settings: Settings, model: str, calibration: Calibration) -> Path:
+    """Keep a model's calibration beside the others; returns the file.
+
+    Raises:
+        LibraryError: the file cannot be read or written.
+    """
+    from readthrough.memory.database import guard
+
+    path = settings.home / CALIBRATIONS
+    kept = {**read_calibrations(settings), model: calibration}
+    with guard(path, "calibrations"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = json.dumps({name: each.to_dict() for name, each in kept.items()}, indent=1)
+        path.write_text(written + "\n", encoding="utf-8")
+    return path
 
 
 def forget(settings: Settings, runs: Iterable[Run] | None = None, turns: Iterable[Turn] | None = None) -> None:

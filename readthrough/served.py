@@ -42,12 +42,14 @@ class Reading:
         model: as `--model` takes it; the server's settings where left out.
         home: the folder of library and runs; the server's settings where left out.
         index: the index to search; the server's settings where left out.
+        as_of: a position after which nothing is read; to the end where left out.
     """
 
     paths: list[str] = field(default_factory=list)
     model: str | None = None
     home: str | None = None
     index: str | None = None
+    as_of: str | None = None
 
     @classmethod
     def of(cls, configurable: Mapping[str, Any]) -> Reading:
@@ -113,13 +115,13 @@ def _opened(name: str, runtime: Runtime[Reading]) -> Iterator[tuple[Workflow, Se
     reading = runtime.context or Reading.of(get_config().get("configurable", {}))
     if not reading.paths:
         raise UsageError("there is no text to read", hint="give `paths` in the context, or under `configurable`")
-    overrides = Overrides(model=reading.model, home=reading.home, index=reading.index)
+    overrides = Overrides(model=reading.model, home=reading.home, index=reading.index, as_of=reading.as_of)
     settings = load_settings(overrides).settings
     library, runs = open_library(settings), open_runs(settings)
     try:
         shelf = Texts(reading.paths).shelve(library, settings)
         workflow: Workflow = build("workflows", name, {}, {"index": settings.index})
-        yield workflow, Services(_model(reading.model), shelf, runs)
+        yield workflow, Services(_model(reading.model), shelf, runs, keep_replies=settings.keep_replies)
     finally:
         runs.close()
         library.close()
@@ -143,11 +145,22 @@ def _factory(name: str) -> Callable[[RunnableConfig], CompiledStateGraph[State, 
 
 
 retrieve = _factory("retrieve")
+route = _factory("route")
 memory_agent = _factory("memory-agent")
 chain_of_agents = _factory("chain-of-agents")
-graph_reader = _factory("graph-reader")
-iterative_summary = _factory("iterative-summary")
 map_reduce = _factory("map-reduce")
+graph_reader = _factory("graph-reader")
 retrieve_then_reason = _factory("retrieve-then-reason")
+tree_walk = _factory("tree-walk")
+gist_lookup = _factory("gist-lookup")
+episodes = _factory("episodes")
+probe_and_consolidate = _factory("probe-and-consolidate")
+clarify = _factory("clarify")
+self_shots = _factory("self-shots")
+sculptor = _factory("sculptor")
+recursive = _factory("recursive")
+verify_claim = _factory("verify-claim")
+iterative_summary = _factory("iterative-summary")
+write_long = _factory("write-long")
 extract = _factory("extract")
 full_context = _factory("full-context")

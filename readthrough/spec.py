@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from readthrough.catalogue import find, names, singular, unknown
 from readthrough.errors import ConfigError
+
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+?)(?=^ {4}\w+: |\Z)", re.MULTILINE | re.DOTALL)
 
 
 class OptionError(ConfigError):
@@ -51,6 +55,13 @@ def names_file(spec: object) -> bool:
 def options_of(part: Any) -> list[str]:
     """The names of the options of a part's class."""
     return [field.name for field in dataclasses.fields(part) if field.init]
+
+
+def described(part: type) -> dict[str, str]:
+    """What the docstrings of a class and of those that it is made from say of its attributes."""
+    texts = [inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2] for base in part.__mro__]
+    found = (pair for text in reversed(texts) for pair in _ATTRIBUTE.findall(text))
+    return {name: " ".join(said.split()) for name, said in found}
 
 
 def build(

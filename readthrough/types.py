@@ -13,6 +13,7 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
+from readthrough.asof import AsOf
 from readthrough.errors import UsageError
 
 SCHEMA_VERSION = 1
@@ -170,6 +171,7 @@ class Limits:
         cost: money, for models whose prices are known.
         approve_above_seconds: work that is expected to take longer is approved before it starts.
         approve_below: an answer of a lower confidence (0 to 1) is approved before it is accepted.
+        abstain_below: an answer of a lower confidence (0 to 1) is refused.
     """
 
     seconds: float | None = None
@@ -178,6 +180,7 @@ class Limits:
     approve_above_seconds: float | None = None
     approve_below: float | None = None
     cost: float | None = None
+    abstain_below: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("seconds", "tokens", "calls", "cost"):
@@ -186,8 +189,10 @@ class Limits:
                 raise UsageError(f"max_{name} = {value}: a budget must be positive")
         if self.approve_above_seconds is not None and self.approve_above_seconds < 0:
             raise UsageError(f"approve_above_seconds = {self.approve_above_seconds}: it must not be negative")
-        if self.approve_below is not None and not 0 <= self.approve_below <= 1:
-            raise UsageError(f"approve_below = {self.approve_below}: a confidence is from 0 to 1")
+        for name in ("approve_below", "abstain_below"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{name} = {value}: a confidence is from 0 to 1")
 
     @property
     def asks(self) -> bool:
@@ -319,6 +324,7 @@ class Answer:
     model: str = ""
     plan: str = "dense"
     run: str = ""
+    as_of: AsOf | None = None
 
     @property
     def resumable(self) -> bool:
@@ -329,7 +335,7 @@ class Answer:
         """The answer as JSON-ready values, in the documented order of keys."""
         values = {"schema": SCHEMA_VERSION, **asdict(self)}
         order = ["schema", "question", "choices", "answer", "abstained", "confidence", "stopped", "evidence"]
-        order += ["coverage", "skipped_files", "usage", "workflow", "model", "plan", "run"]
+        order += ["coverage", "skipped_files", "usage", "workflow", "model", "plan", "run", "as_of"]
         values["choices"] = list(self.choices) if self.choices is not None else None
         values["evidence"] = [{**asdict(item), "supports": list(item.supports)} for item in self.evidence]
         values["skipped_files"] = [item.to_dict() for item in self.skipped_files]
@@ -346,6 +352,7 @@ class Answer:
         given["coverage"] = Coverage(**given["coverage"])
         given["skipped_files"] = tuple(SkippedFile(**item) for item in given["skipped_files"])
         given["usage"] = Usage(**given["usage"])
+        given["as_of"] = AsOf(**given["as_of"]) if given.get("as_of") else None
         return cls(**given)
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from readthrough.config import Settings
-from readthrough.opening import Models, Texts, key, open_checkpoints, open_runs
+from readthrough.opening import Models, Texts, key, open_checkpoints, open_runs, read_calibrations
 from readthrough.types import Event, Limits
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Working:
         self._settings = settings
         self._on_event = on_event
         self._texts = texts or Texts()
-        self._shelves = {key(settings.chunker): shelf}
+        self._shelves = {_split_by(settings): shelf}
         self._models = Models(settings, model, on_event)
         self._runs: RunLog | None = None
         self._lock = threading.Lock()
@@ -110,11 +110,11 @@ class Working:
         return open_flow(spec or self._settings.workflow, around)
 
     def _shelved(self, settings: Settings) -> Shelf:
-        """The texts as the settings' chunker splits them."""
-        chunker = key(settings.chunker)
-        if chunker not in self._shelves:
-            self._shelves[chunker] = self._texts.shelve(self._library, settings)
-        return self._shelves[chunker]
+        """The texts as the settings' chunker splits them, up to their position."""
+        split = _split_by(settings)
+        if split not in self._shelves:
+            self._shelves[split] = self._texts.shelve(self._library, settings)
+        return self._shelves[split]
 
     def _services(
         self,
@@ -128,7 +128,8 @@ class Working:
 
         model, shelf = self._models.get(settings.model), self._shelved(settings)
         services = Services(model, shelf, self.runs, on_event=self._on_event, on_text=on_text)
-        services.open_model = self._models.get
+        services.open_model, services.keep_replies = self._models.get, self._settings.keep_replies
+        services.calibrations = read_calibrations(self._settings)
         services.budget, services.on_approval = Budget(limits, self.pools), on_approval
         self._services_now = services
         return services
@@ -142,9 +143,15 @@ class Working:
         **options: Any,
     ) -> Prepared:
         """The workflow that is run for these arguments of `ask`, and what it works with. Nothing is asked."""
+        as_of = options.pop("as_of", None)
         flow = self._flow(workflow, options)
-        settings = self._settings.model_copy(update=flow.settings)
+        settings = self._with(flow, as_of)
         return Prepared(flow.workflow, self._services(settings, on_text, limits, on_approval), self._to_keep(settings))
+
+    def _with(self, flow: Flow, as_of: str | None = None) -> Settings:
+        """The settings that a workflow is run with; `as_of` wins over its file."""
+        given = {} if as_of is None else {"as_of": as_of}
+        return self._settings.model_copy(update={**flow.settings, **given})
 
     @contextmanager
     def at_work(self, checkpointer: BaseCheckpointSaver[Any] | None = None) -> Iterator[BaseCheckpointSaver[Any]]:
@@ -166,3 +173,8 @@ class Working:
             self._runs.close()
         self._library.close()
         self._runs = None
+
+
+def _split_by(settings: Settings) -> tuple[str, str | None]:
+    """What tells the shelves of the same texts apart."""
+    return key(settings.chunker), settings.as_of

@@ -56,6 +56,20 @@ ANSWER = closed(
         "model": {"type": "string"},
         "plan": {"type": "string"},
         "run": {"type": "string", "minLength": 1},
+        "as_of": {
+            "anyOf": [
+                {"type": "null"},
+                closed(
+                    {
+                        **{name: {"type": "string", "minLength": 1} for name in ("position", "document")},
+                        **{name: {"type": "integer", "minimum": 0} for name in ("end", "unread_tokens")},
+                        "page": {"type": ["integer", "null"]},
+                        "line": {"type": ["integer", "null"]},
+                        "section": TEXT_OR_NULL,
+                    }
+                ),
+            ]
+        },
     }
 )
 HITS = closed(

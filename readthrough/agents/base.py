@@ -70,6 +70,11 @@ class Workflow(ABC):
 
     prompts: Mapping[str, str] = field(default_factory=dict, kw_only=True, hash=False)
 
+    @property
+    def prepares(self) -> bool:
+        """Whether a run makes what is kept for every later question about the texts: one run does, before others."""
+        return False
+
     @abstractmethod
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """The compiled graph: input `{"question": str, "choices": list | None}`, context `Services`.
@@ -138,7 +143,8 @@ def add_nodes(graph: StateGraph[Any, Services, Any, Any], nodes: Mapping[str, Ca
 
 
 def ledger(services: Services, **states: Sequence[int]) -> Coverage:
-    """The coverage of a run: `states` names the chunk ids of each state; what is in none is unread.
+    """The coverage of a run: `states` names the chunk ids of each state; what is in none is unread, as is all that
+    stands after the position that the texts are read up to.
 
     A chunk that is named twice counts in the state that is named first. Where the model drops or quantises KV, what was
     read or retrieved is compressed.
@@ -148,4 +154,5 @@ def ledger(services: Services, **states: Sequence[int]) -> Coverage:
     sums = {name: sum(left.pop(chunk, 0) for chunk in chunks) for name, chunks in states.items()}
     if services.model.compresses:
         sums["compressed"] = sums.pop("read", 0) + sums.pop("retrieved", 0) + sums.get("compressed", 0)
-    return Coverage(tokens=sum(tokens.values()), unread=sum(left.values()), **sums)
+    after = services.as_of.unread_tokens if services.as_of is not None else 0
+    return Coverage(tokens=sum(tokens.values()) + after, unread=sum(left.values()) + after, **sums)

@@ -19,7 +19,8 @@ from readthrough.spec import names_file
 from readthrough.types import Limits
 from readthrough.yaml_strict import YamlFile, read
 
-_SETTINGS = ("workflow", "model", "index", "embedder", "chunker", "encoding", "ocr", "device", "dtype", "database")
+_READING = ("index", "embedder", "chunker", "encoding", "ocr", "as_of")
+_SETTINGS = ("workflow", "model", *_READING, "device", "dtype", "database")
 
 
 class _Model(BaseModel):
@@ -68,6 +69,7 @@ class _File(_Model):
     chunker: str | dict[str, Any] | None = None
     encoding: str | None = None
     ocr: str | None = None
+    as_of: str | None = None
     device: str | None = None
     dtype: str | None = None
     database: str | None = None

@@ -23,7 +23,7 @@ Engine = Literal["threads", "ray"]
 WHOLE = "."
 """The path of the folder as a whole, for what is asked of all its documents together."""
 
-_ANSWERING = ("model", "index", "embedder", "chunker", "encoding", "ocr", "base_url", "window_tokens")
+_ANSWERING = ("model", "index", "embedder", "chunker", "encoding", "ocr", "as_of", "base_url", "window_tokens")
 """The settings that change answers."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,11 +15,13 @@ from readthrough.cli.guard import PARTIAL
 from readthrough.cli.questions import gather
 from readthrough.cli.screen import Screen
 from readthrough.cli.session import limits, on_approval, open_book, resumable, resuming
+from readthrough.cli.tracing import print_trace
 from readthrough.errors import UsageError
 from readthrough.questions import Asked
 from readthrough.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:
+    from readthrough.agents.tracing.base import Trace
     from readthrough.api import Book
     from readthrough.types import Answer, Cost
 
@@ -65,17 +67,19 @@ def answer_all(flags: Answering, questions: Sequence[Asked], paths: Sequence[str
     options = {**workflow_options(flags.option or []), **given}
     limits(flags)  # what is out of range is said before anything is read
     screen = Screen(flags)
-    partial = False
+    several = len(questions) > 1
+    answers: list[Answer] = []
     with open_book(flags, paths, screen) as book:
-        for question in questions:
-            several = len(questions) > 1
-            if flags.dry_run:
+        if flags.dry_run:
+            for question in questions:
                 _print_cost(_estimate(book, question, options, screen), question, book, screen, several)
-                continue
-            answer = _answer(book, question, options, flags, screen)
-            partial = partial or answer.stopped is not None
-            print_answer(answer, flags, screen, several)
-        partial = partial or book.partial
+        elif several and not flags.stream:
+            answers = _answer_together(book, questions, options, flags, screen)
+        else:
+            for question in questions:
+                answers.append(_answer(book, question, options, flags, screen))
+                print_answer(answers[-1], flags, screen, several, _traced(book, answers[-1], flags, screen))
+        partial = book.partial or any(answer.stopped is not None for answer in answers)
     return PARTIAL if partial else 0
 
 
@@ -110,6 +114,61 @@ def _answer(book: Book, question: Asked, options: dict[str, Any], flags: Answeri
         )
 
 
+def _answer_together(
+    book: Book, questions: Sequence[Asked], options: dict[str, Any], flags: Answering, screen: Screen
+) -> list[Answer]:
+    """The answers of all questions over one read; those that are there are printed, whatever becomes of the others."""
+    from readthrough.memory.runs import new_run
+
+    runs = [new_run() for _ in questions]
+
+    def show(answer: Answer) -> None:
+        with screen.paused():
+            print_answer(answer, flags, screen, several=True)
+
+    printing = _InOrder(show, wait=flags.trace)  # a trace asks the model again, which answers the others first
+    try:
+        with resumable(book, flags, screen, runs), screen.progress():
+            answers = book.ask_all(
+                questions,
+                limits=limits(flags),
+                on_answer=printing.hear,
+                on_approval=on_approval(screen),
+                runs=runs,
+                **options,
+            )
+    except BaseException:
+        printing.rest()
+        raise
+    if flags.trace:
+        for answer in answers:
+            print_answer(answer, flags, screen, True, _traced(book, answer, flags, screen))
+    return answers
+
+
+class _InOrder:
+    """Prints answers in the order of the questions, each as soon as those before it are there."""
+
+    def __init__(self, show: Callable[[Answer], None], wait: bool) -> None:
+        """`wait`: none is shown before `rest`."""
+        self._show = show
+        self._wait = wait
+        self._waiting: dict[int, Answer] = {}
+        self._next = 0
+
+    def hear(self, number: int, answer: Answer) -> None:
+        """Take the answer to a question."""
+        self._waiting[number] = answer
+        while not self._wait and self._next in self._waiting:
+            self._next += 1
+            self._show(self._waiting.pop(self._next - 1))
+
+    def rest(self) -> None:
+        """Show what is there, though some before it are not."""
+        for number in sorted(self._waiting):
+            self._show(self._waiting.pop(number))
+
+
 def _estimate(book: Book, question: Asked, options: dict[str, Any], screen: Screen) -> Cost:
     with screen.progress():
         return book.estimate(question.text, question.choices, **options)
@@ -128,12 +187,26 @@ def _print_cost(cost: Cost, question: Asked, book: Book, screen: Screen, several
     )
 
 
-def print_answer(answer: Answer, flags: Common, screen: Screen, several: bool = False) -> None:
-    """Print an answer; `several`: it is one of many, on one line or under its question."""
+def _traced(book: Book, answer: Answer, flags: Answering, screen: Screen) -> Trace | None:
+    """The trace of an answer, where it is asked for and there is an answer to trace."""
+    if not flags.trace or answer.abstained:
+        return None
+    with screen.progress():
+        return book.trace(answer)
+
+
+def print_answer(
+    answer: Answer, flags: Common, screen: Screen, several: bool = False, trace: Trace | None = None
+) -> None:
+    """Print an answer, with its trace where there is one; `several`: it is one of many, on one line or under its
+    question."""
     if flags.json:
-        screen.json(answer.to_dict(), compact=several)
+        traced = {} if trace is None else {"trace": trace.to_dict()}
+        screen.json({**answer.to_dict(), **traced}, compact=several)
     else:
         print_text(answer, flags, screen, heading=answer.question if several else None)
+        if trace is not None:
+            print_trace(trace, screen)
     if answer.resumable:
         screen.say(f"`{resuming(answer.run, flags)}` goes on from there")
 

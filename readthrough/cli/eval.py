@@ -1,4 +1,4 @@
-"""`readthrough eval run|report|compare|judge|tasks`."""
+"""`readthrough eval run|report|compare|judge|calibrate|tasks`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from readthrough.catalogue import find, names
-from readthrough.cli.flags import Asking, Common, Opening, command, complete
+from readthrough.cli.flags import Asking, Common, Modelled, Opening, command, complete
 from readthrough.cli.guard import PARTIAL
 from readthrough.cli.screen import Screen
-from readthrough.cli.session import overrides
+from readthrough.cli.session import open_book, overrides
 from readthrough.errors import UsageError
 from readthrough.types import SCHEMA_VERSION
 
@@ -78,6 +78,20 @@ class JudgeFlags(Opening):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrateFlags(Modelled):
+    """Flags of `eval calibrate`."""
+
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH...", help="Texts to make questions from.", show_default=False)
+    ] = None
+    results: Annotated[
+        Path | None, typer.Option("--from", metavar="FOLDER", help="Take the answers of an evaluation; ask nothing.")
+    ] = None
+    questions: Annotated[int, typer.Option(min=10, help="From how many passages questions are made.")] = 60
+    seed: Annotated[int, typer.Option(help="Which passages are drawn.")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TasksFlags(Common):
     """Flags of `eval tasks`."""
 
@@ -99,6 +113,7 @@ def register(app: typer.Typer) -> None:
     command(group, ReportFlags, "report")(report)
     command(group, CompareFlags, "compare")(compare)
     command(group, JudgeFlags, "judge")(judge)
+    command(group, CalibrateFlags, "calibrate")(calibrate)
     command(group, TasksFlags, "tasks")(tasks)
     app.add_typer(group, name="eval")
 
@@ -211,6 +226,37 @@ def judge(flags: JudgeFlags) -> None:
     if swapped is not None:
         screen.say(f"the judge changed its mind with the order in {swapped:.0%} of the comparisons; these are ties")
     _write_pages(results, folder, screen)
+
+
+def calibrate(flags: CalibrateFlags) -> None:
+    """Fit how sure a model's answers are, to questions made from your texts or to an evaluation's answers."""
+    from readthrough.config import load_settings
+    from readthrough.evaluation.calibrating import ask, fit, from_results, make_questions
+    from readthrough.models.weights import ALIASES
+    from readthrough.opening import keep_calibration
+
+    screen = Screen(flags)
+    if (flags.results is None) == (not flags.paths):
+        raise UsageError("nothing to calibrate by", hint="name texts to make questions from, or --from FOLDER")
+    settings = load_settings(overrides(flags)).settings
+    if flags.results is not None:
+        model = ALIASES.get(str(settings.model), str(settings.model))
+        found = fit(from_results(flags.results, model))
+    else:
+        with open_book(flags, flags.paths or [], screen) as book, screen.progress():
+            model = ALIASES.get(book.model.name, book.model.name)
+            examples = make_questions(book, flags.questions, flags.seed)
+            found = fit(list(ask(book, examples, screen.on_event)))
+    path = keep_calibration(settings, model, found.calibration)
+    if flags.json:
+        screen.json({"schema": SCHEMA_VERSION, "model": model, **found.to_dict()})
+        return
+    measured = found.measured
+    screen.data(f"{found.answers} answers, {found.right_ratio:.0%} of them right")
+    screen.data(f"AUROC {measured.auroc or 0.0:.2f}, calibration error {measured.ece or 0.0:.2f}")
+    others = "" if found.recognised_ratio is None else f" and {found.recognised_ratio:.0%} of the others"
+    screen.data(f"--abstain-below {found.refuse_below:.3f} refuses 10% of the questions that have an answer{others}")
+    screen.say(f"wrote {path}")
 
 
 def _standing(row: Standing) -> list[str]:

@@ -63,6 +63,14 @@ class Texts(Common):
             rich_help_panel=READING,
         ),
     ] = None
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POSITION",
+            help="Read nothing after it: 'chapter 12', 'p. 120', 40%; of several files 'FILE: chapter 12'.",
+            rich_help_panel=READING,
+        ),
+    ] = None
     index: Annotated[
         str | None,
         typer.Option(
@@ -150,6 +158,10 @@ class Bounded(Limited):
             metavar="CONFIDENCE", help="Ask before an answer of lower confidence is accepted.", rich_help_panel=RUNS
         ),
     ] = None
+    abstain_below: Annotated[
+        float | None,
+        typer.Option(metavar="CONFIDENCE", help="Refuse an answer of lower confidence.", rich_help_panel=RUNS),
+    ] = None
 
 
 class Show(StrEnum):
@@ -175,6 +187,7 @@ class Answering(Printing):
 
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and answer nothing.")] = False
     stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is written.")] = False
+    trace: Annotated[bool, typer.Option("--trace", help="Say which texts caused the answer.")] = False
 
 
 Flags = TypeVar("Flags", bound=Common)

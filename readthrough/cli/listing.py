@@ -1,13 +1,14 @@
-"""`readthrough list KIND`."""
+"""`readthrough list KIND [NAME]`."""
 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+import inspect
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,6 +31,9 @@ class ListFlags(Common):
             show_default=False,
         ),
     ]
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this one with its options.", show_default=False)
+    ] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -38,14 +42,45 @@ def register(app: typer.Typer) -> None:
 
 
 def list_parts(flags: ListFlags) -> None:
-    """List the parts of a kind: loaders, chunkers, indexes, models, workflows, ..."""
+    """List the parts of a kind (loaders, chunkers, indexes, models, workflows, ...), or one with its options."""
     screen = Screen(flags)
+    if flags.name is not None:
+        _show(flags.kind, flags.name, screen)
+        return
     parts = {name: summary(_target(flags.kind, name)) for name in catalogue.names(flags.kind)}
     if flags.json:
         rows = [{"name": name, "summary": line} for name, line in parts.items()]
         screen.json({"schema": SCHEMA_VERSION, "kind": flags.kind, "parts": rows})
     else:
         screen.table([[name, line] for name, line in parts.items()])
+
+
+def _show(kind: str, name: str, screen: Screen) -> None:
+    """Print what a part does and its options: name, type, default, meaning."""
+    from readthrough.spec import described
+
+    part = catalogue.find(kind, name)
+    about = inspect.cleandoc(part.__doc__ or "").partition("\n\nAttributes:")[0]
+    said = described(part) if isinstance(part, type) else {}
+    options = [
+        {"name": field.name, "type": str(field.type), "default": _default(field), "about": said.get(field.name, "")}
+        for field in (fields(part) if is_dataclass(part) else ())
+        if field.init
+    ]
+    if screen.as_json:
+        screen.json({"schema": SCHEMA_VERSION, "kind": kind, "name": name, "about": about, "options": options})
+        return
+    screen.data(about)
+    for option in options:
+        screen.data("")
+        screen.data(f"{option['name']}: {option['type']} = {option['default']}", style="bold")
+        screen.data(f"    {option['about']}")
+
+
+def _default(field: Field[Any]) -> str:
+    if field.default_factory is not MISSING:
+        return repr(field.default_factory())
+    return "(required)" if field.default is MISSING else repr(field.default)
 
 
 def _target(point: str, name: str) -> str:

@@ -23,6 +23,7 @@ from readthrough.cli import (
     schema,
     search,
     summarize,
+    write,
 )
 from readthrough.cli import eval as evaluation
 from readthrough.cli.guard import INTERRUPTED, report
@@ -39,6 +40,7 @@ for module in (
     ask,
     chat,
     summarize,
+    write,
     search,
     map,
     index,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,19 @@ class ProgressView:
                 self._tasks[event.stage] = self._bars.add_task(event.stage, total=None, unit="")
             unit = one_line(f"{event.unit} {event.note}".strip())
             self._bars.update(self._tasks[event.stage], completed=event.done, total=event.total, unit=unit)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bars away while this lasts: what is printed on standard output would stand among them."""
+        with self._lock:
+            shown = self._bars if self._bars is not None and self._bars.live.is_started else None
+            if shown is not None:
+                shown.stop()
+            try:
+                yield
+            finally:
+                if shown is not None:
+                    shown.start()
 
     def stop(self) -> None:
         """Take the bars away; later events are not shown."""

@@ -1,4 +1,4 @@
-"""`readthrough runs list|show|resume|replay|prune|search`."""
+"""`readthrough runs list|show|diff|resume|replay|trace|prune|search`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from readthrough.cli import telling
 from readthrough.cli.ask import print_answer
-from readthrough.cli.flags import Asking, Bounded, Common, command
+from readthrough.cli.flags import Asking, Bounded, Common, Modelled, command
 from readthrough.cli.guard import PARTIAL
 from readthrough.cli.screen import Screen
 from readthrough.cli.session import limits, on_approval, overrides, piped, resumable
+from readthrough.cli.tracing import print_trace
 from readthrough.errors import UsageError
 from readthrough.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:
+    from readthrough.api import Book
     from readthrough.config import Settings
     from readthrough.memory.runs import Run, RunLog
 
@@ -57,6 +60,14 @@ class ShowFlags(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DiffFlags(Common):
+    """Flags of `runs diff`."""
+
+    a: Annotated[str, typer.Argument(metavar="A", help=NAME_HELP, show_default=False)]
+    b: Annotated[str, typer.Argument(metavar="B", help="The other run.", show_default=False)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReplayFlags(Common):
     """Flags of `runs replay`."""
 
@@ -74,6 +85,26 @@ class ResumeFlags(Asking, Bounded):
     ] = None
 
 
+class TraceMethod(StrEnum):
+    """How causes are found."""
+
+    auto = "auto"
+    attention = "attention"
+    search = "search"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceFlags(Modelled):
+    """Flags of `runs trace`."""
+
+    run: RunName
+    k: Annotated[int, typer.Option("--k", min=1, help="How many causes are named, at most.")] = 5
+    method: Annotated[TraceMethod, typer.Option(help="Attention needs a local model; search is slow.")] = (
+        TraceMethod.auto
+    )
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Score the answer again without its causes.")] = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class PruneFlags(Common):
     """Flags of `runs prune`."""
@@ -88,8 +119,10 @@ def register(app: typer.Typer) -> None:
     command(group, ListFlags, "list")(list_all)
     command(group, SearchFlags, "search")(search)
     command(group, ShowFlags, "show")(show)
+    command(group, DiffFlags, "diff")(diff)
     command(group, ReplayFlags, "replay")(replay)
     command(group, ResumeFlags, "resume")(resume)
+    command(group, TraceFlags, "trace")(trace)
     command(group, PruneFlags, "prune")(prune)
     app.add_typer(group, name="runs")
 
@@ -171,9 +204,24 @@ def replay(flags: ReplayFlags) -> None:
         screen.data(run.answer["answer"], style="bold")
 
 
+def diff(flags: DiffFlags) -> None:
+    """Compare two runs: the first step that differs, and what was read, noted and decided otherwise."""
+    from readthrough.agents.runs.recipe import changes
+    from readthrough.cli.comparing import compare
+
+    screen = Screen(flags)
+    with _log(flags) as (runs, _):
+        a, b = runs.find(flags.a), runs.find(flags.b)
+        found = compare(a, b, runs, changes(a.recipe, b.recipe))
+    if flags.json:
+        screen.json({"schema": SCHEMA_VERSION, **found.to_dict()})
+        return
+    for line in found.lines():
+        screen.data(line)
+
+
 def resume(flags: ResumeFlags) -> int:
     """Go on with a run that was killed, interrupted, or ended by a budget; its answer is printed as by `ask`."""
-    from readthrough.resuming import reopen
     from readthrough.types import Answer
 
     screen = Screen(flags)
@@ -185,14 +233,26 @@ def resume(flags: ResumeFlags) -> int:
         print_answer(answer, flags, screen)
         return PARTIAL if answer.stopped is not None else 0
     answers = (lambda _: bool(flags.approve)) if flags.approve is not None else on_approval(screen)
-    stdin = piped() if "-" in found.recipe.get("settings", {}).get("paths", ()) else None
-    with screen.progress():
-        book = reopen(found.id, stdin, screen.on_event, **overrides(flags))
-    with book:
+    with _reopened(found, flags, screen) as book:
         with resumable(book, flags, screen), screen.progress():
             answer = book.resume(found.id, limits=bounds, on_approval=answers)
         print_answer(answer, flags, screen)
         return PARTIAL if answer.stopped is not None or book.partial else 0
+
+
+def trace(flags: TraceFlags) -> None:
+    """Say which texts caused the answer of a run, through its notes too; they are read again."""
+    screen = Screen(flags)
+    with _log(flags) as (runs, _):
+        found = runs.find(flags.run)
+    with _reopened(found, flags, screen) as book, screen.progress():
+        traced = book.trace(found.id, k=flags.k, method=flags.method.value, check=flags.check)
+    if flags.json:
+        screen.json(traced.to_dict())
+        return
+    screen.data(traced.question, style="dim")
+    screen.data(traced.answer, style="bold")
+    print_trace(traced, screen)
 
 
 def prune(flags: PruneFlags) -> None:
@@ -221,6 +281,18 @@ def prune(flags: PruneFlags) -> None:
     screen.say(f"{len(gone)} runs were deleted")
     if len(gone) < len(doomed):
         screen.say(f"{len(doomed) - len(gone)} are at work, and stay")
+
+
+@contextmanager
+def _reopened(run: Run, flags: Common, screen: Screen) -> Iterator[Book]:
+    """The texts of a run, read as they were for it."""
+    from readthrough.resuming import reopen
+
+    stdin = piped() if "-" in run.recipe.get("settings", {}).get("paths", ()) else None
+    with screen.progress():
+        book = reopen(run.id, stdin, screen.on_event, **overrides(flags))
+    with book:
+        yield book
 
 
 @contextmanager

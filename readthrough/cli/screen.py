@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +49,18 @@ class Screen:
             yield
         self._view = None
 
+    def paused(self) -> AbstractContextManager[None]:
+        """While this lasts no progress is shown, so that a result can be printed."""
+        return nullcontext() if self._view is None else self._view.paused()
+
     def on_event(self, event: Event) -> None:
         """Hand an event to the progress that is shown now, if any; say a warning or another question in any case."""
         if event.stage == "warning":
             self.warn(f"warning: {event.note}")
         elif event.stage == "asked as":
             self.say(f"asked as: {event.note}")
+        elif event.stage == "written":
+            self.say(f"{event.done:,.0f} {event.unit} in {event.note}")
         elif self._view is not None:
             self._view(event)
 
@@ -146,6 +152,8 @@ class Screen:
             parts.append(f"confidence {answer.confidence:.2f}")
         parts.append(f"{answer.usage.seconds:.1f} s")
         self.say("; ".join(parts))
+        if answer.as_of is not None:
+            self.say(f"as of {answer.as_of}")
         if answer.stopped:
             self.say(f"stopped early: {answer.stopped}")
         usage = answer.usage

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from readthrough.config import Overrides
     from readthrough.working import OnApproval
 
-SETTINGS = ("model", "workflow", "index", "embedder", "home", "device", "dtype", "encoding", "ocr", "database")
+SETTINGS = ("model", "workflow", "index", "embedder", "home", "device", "dtype", "encoding", "ocr", "as_of", "database")
 
 
 def overrides(flags: Common) -> Overrides:
@@ -69,6 +69,7 @@ def limits(flags: Bounded) -> Limits:
         flags.approve_above_seconds,
         flags.approve_below,
         flags.max_cost,
+        flags.abstain_below,
     )
 
 
@@ -84,18 +85,30 @@ def on_approval(screen: Screen) -> OnApproval | None:
 
 
 @contextmanager
-def resumable(book: Book, flags: Common, screen: Screen) -> Iterator[None]:
-    """What is interrupted or fails inside says how to go on, where something was read already."""
+def resumable(book: Book, flags: Common, screen: Screen, runs: Sequence[str] = ()) -> Iterator[None]:
+    """What is interrupted or fails inside says how to go on, where something was read already.
+
+    Without `runs` the book's latest run is meant.
+    """
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        if book.run and book.runs.steps(book.run):
-            raise KeyboardInterrupt(f"; `{resuming(book.run, flags)}` goes on") from interrupt
+        first, *others = _begun(book, runs) or [""]
+        for run in others:
+            screen.say(f"`{resuming(run, flags)}` goes on with another question")
+        if first:
+            raise KeyboardInterrupt(f"; `{resuming(first, flags)}` goes on") from interrupt
         raise
     except ReadthroughError:
-        if book.run and book.runs.steps(book.run):
-            screen.say(f"`{resuming(book.run, flags)}` goes on from there")
+        for run in _begun(book, runs):
+            screen.say(f"`{resuming(run, flags)}` goes on from there")
         raise
+
+
+def _begun(book: Book, runs: Sequence[str]) -> list[str]:
+    """The runs that have read something and have no answer yet."""
+    unanswered = [run for run in runs if book.runs.has(run) and book.runs.answer(run) is None]
+    return [run for run in (unanswered if runs else [book.run]) if run and book.runs.steps(run)]
 
 
 def resuming(run: str, flags: Common) -> str:

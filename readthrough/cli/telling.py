@@ -34,7 +34,7 @@ class Told:
     def to_dict(self, full: bool) -> dict[str, Any]:
         """The step as JSON-ready values; texts by their first line unless `full`."""
         values = asdict(self.step)
-        del values["spans"], values["read"]
+        del values["spans"], values["read"], values["said"]
         texts = [text if full else first_line(text) for text in self.texts]
         return {**values, "read": list(self.read), "texts": texts, "decisions": list(self.step.decisions)}
 
@@ -47,14 +47,14 @@ class Told:
             parts += [f"{step.usage.calls:,} calls", f"{tokens:,} tokens"]
         yield "  ".join(parts)
         for span in self.read:
-            yield f"  read     {_place(span)}"
+            yield f"  read     {placed(span)}"
         for decision in step.decisions:
-            yield f"  decided  {_decision(decision)}"
+            yield f"  decided  {decided(decision)}"
         for text in self.texts:
-            said = _said(text)
-            if said is None and not full:
+            words = said(text)
+            if words is None and not full:
                 continue  # a plan or a table: no line of it says anything
-            lines = (text if said is None else said).splitlines() if full else [first_line(said or "")]
+            lines = (text if words is None else words).splitlines() if full else [first_line(words or "")]
             for number, line in enumerate(lines):
                 yield f"  {'noted' if number == 0 else '':<7}  {line}"
 
@@ -135,24 +135,34 @@ def first_line(text: str, most: int = LINE_CHARACTERS) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _said(text: str) -> str | None:
-    """The text that a note says: a reply's own, where the note is a reply; None where it is a plan or a table."""
+def said(text: str) -> str | None:
+    """What a note says in words: a reply's own text, or those of several notes; None of a plan or a table."""
     try:
         value = json.loads(text)
     except ValueError:
         return text
+    if not isinstance(value, dict | list):
+        return text
+    return "\n".join(_texts(value)) or None
+
+
+def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict) and isinstance(value.get("text"), str):
-        return str(value["text"])
-    return None if isinstance(value, dict | list) else text
+        yield value["text"]
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
-def _place(span: dict[str, Any]) -> str:
+def placed(span: dict[str, Any]) -> str:
+    """A span that was read, for people."""
     parts = [f"{span['document']} {span['start']:,} to {span['end']:,}"]
     parts += [f"{name} {span[name]}" for name in ("page", "line") if span.get(name) is not None]
     return ", ".join([*parts, *([span["section"]] if span.get("section") else [])])
 
 
-def _decision(decision: dict[str, Any]) -> str:
+def decided(decision: dict[str, Any]) -> str:
+    """A decision for people: its options with their probabilities, or its signs."""
     if "options" not in decision:
         return ", ".join(f"{name} {value}" for name, value in decision.items() if name != "what") + (
             f" ({decision['what']})" if "what" in decision else ""

@@ -18,9 +18,8 @@ from typing import Any
 
 from readthrough.documents.base import LoadLimits
 from readthrough.errors import DocumentError, ReadthroughError
-
-LENGTH_BYTES = 8
-SPARE_CPU_SECONDS = 2
+from readthrough.sandbox.child import message
+from readthrough.sandbox.limits import limit_cpu, lower
 
 
 def main() -> None:
@@ -29,7 +28,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not mix with the answers
     for line in sys.stdin.buffer:
         body = json.dumps(answer(json.loads(line)), ensure_ascii=False).encode("utf-8", "surrogatepass")
-        answers.write(len(body).to_bytes(LENGTH_BYTES, "big") + body)
+        answers.write(message(body))
         answers.flush()
 
 
@@ -65,17 +64,10 @@ def peak_memory_bytes() -> int:
 
 def limit_process(limits: LoadLimits) -> None:
     """Bound the memory of this process, and its processor time from here on in case the parent is gone."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_seconds = int(used.ru_utime + used.ru_stime + limits.most_seconds) + SPARE_CPU_SECONDS
-    _lower(resource.RLIMIT_CPU, cpu_seconds)
-    _lower(resource.RLIMIT_CORE, 0)
+    limit_cpu(limits.most_seconds)
+    lower(resource.RLIMIT_CORE, 0)
     if sys.platform != "darwin":  # macOS refuses a limit below what a process has mapped already
-        _lower(resource.RLIMIT_AS, limits.memory_bytes)
-
-
-def _lower(kind: int, value: int) -> None:
-    hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+        lower(resource.RLIMIT_AS, limits.memory_bytes)
 
 
 if __name__ == "__main__":

@@ -247,6 +247,7 @@ class _Run:
             home=settings.home,
             size_limit_bytes=settings.size_limit_bytes,
             readings_bytes=0,
+            keep_replies=False,
             device=settings.device,
             dtype=settings.dtype,
             on_event=self._listener.on_event,

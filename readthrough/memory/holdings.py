@@ -42,16 +42,17 @@ class Holding:
 _SELECT = """SELECT key, id, kind, encoding, language, characters,
     (SELECT count(*) FROM chunks JOIN splits ON splits.key = split WHERE splits.document = documents.key),
     length(text), added, used FROM documents"""
+_NO_CUTS = "WHERE key NOT IN (SELECT document FROM cuts)"
 
 
-def all_of(connection: sqlite3.Connection) -> list[Holding]:
-    """Every document, last used first."""
+def all_of(connection: sqlite3.Connection, cuts: bool = False) -> list[Holding]:
+    """Every document, last used first; with `cuts` those too that are the beginning of another one."""
     paths: dict[int, list[str]] = {}
     for row, path in connection.execute("SELECT document, path FROM files ORDER BY path"):
         paths.setdefault(row, []).append(path)
     found: list[Holding] = []
     for row, identity, kind, encoding, language, characters, chunks, stored, added, used in connection.execute(
-        f"{_SELECT} ORDER BY used DESC, key DESC"
+        f"{_SELECT} {'' if cuts else _NO_CUTS} ORDER BY used DESC, key DESC"
     ):
         held = tuple(paths.get(row, ()))
         found.append(Holding(row, identity, held, kind, encoding, language, characters, chunks, stored, added, used))
@@ -65,7 +66,7 @@ def named(connection: sqlite3.Connection, name: str) -> Holding:
         InputError: there is none, or there are several.
     """
     path = display_name(os.path.abspath(name))
-    held = all_of(connection)
+    held = all_of(connection, cuts=True)
     found = [holding for holding in held if path in holding.paths]
     found = found or [holding for holding in held if holding.id.startswith(name)]
     if not found:

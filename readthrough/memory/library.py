@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from readthrough.config import Spec
 from readthrough.documents.base import AS_DETECTED, Chunker, Loading
+from readthrough.documents.positions import up_to
 from readthrough.errors import LibraryError
-from readthrough.memory import holdings, store
+from readthrough.memory import cutting, holdings, store
 from readthrough.memory.chunking import ByKind
 from readthrough.memory.database import Database, guard
 from readthrough.memory.holdings import Holding
 from readthrough.memory.parsing import parse_missing
 from readthrough.memory.served_vectors import ServedVectors
 from readthrough.memory.shelf import Shelf
-from readthrough.memory.shelving import Shelving
+from readthrough.memory.shelving import Placed, Shelving
 from readthrough.memory.token_vectors import TokenVectorStore
 from readthrough.memory.vector_files import VectorFiles
 from readthrough.memory.vectors import Keeper, Vectors
@@ -174,6 +175,35 @@ class Library:
         """
         given = tuple(documents)
         return self._recovering(lambda: self._shelve_texts(given, vectors))
+
+    def as_of(self, shelf: Shelf, position: str, chunker: Chunker | None = None) -> Shelf:
+        """The shelf with one of its documents up to a position (`chapter 12`, `book.txt: p. 120`); nothing after it can
+        be read or found there.
+
+        `chunker` as for `shelve`. Vectors that the whole document has are used; the first search makes the others.
+
+        Raises:
+            UsageError: it is no position, or does not say in which of several documents it is.
+            InputError: the document has no such place; the hint names the nearest.
+            LibraryError: the library cannot be read or written.
+        """
+        splits = self._chunker if chunker is None else chunker
+        return self._recovering(lambda: self._as_of(shelf, position, splits))
+
+    def _as_of(self, shelf: Shelf, position: str, chunker: Chunker) -> Shelf:
+        entry, inside = cutting.placed(position, shelf.documents)
+        cut = cutting.cut_at(self, entry, shelf.row(entry.id), inside)
+        beginning = up_to(self.read_document(cut.row, entry.path), cut.end.end)
+        work = Shelving(self._database, self._analyzer, (chunker.fingerprint, chunker), AS_DETECTED, self.on_event)
+        work.enter([beginning])
+        [entered] = work.placed
+        with self._database.write() as connection:
+            cutting.note(connection, entered.document, cut.row)
+        parse_missing(self._database, [entered.document], self.on_event)
+        placed = [entered if each is entry else Placed(each.path, shelf.row(each.id)) for each in shelf.documents]
+        made = Shelf(self, placed, chunker.fingerprint, shelf.skipped, cut)
+        self.vectors.copy(*cutting.same_chunks(shelf, entry.id, made, beginning.id))
+        return made
 
     def _shelve_texts(self, documents: Sequence[Document], vectors: bool) -> Shelf:
         chunker = (self._chunker.fingerprint, self._chunker)

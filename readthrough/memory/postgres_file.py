@@ -66,7 +66,14 @@ class PostgresFile:
     def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query; `?` stands for a value."""
         with self._lock, guard(self._url, self._what):
-            return _execute(self._ready(), query, values).fetchall()
+            connection = self._ready()
+            alone = connection.info.transaction_status == _psycopg().pq.TransactionStatus.IDLE
+            try:
+                return _execute(connection, query, values).fetchall()
+            except _psycopg().OperationalError:
+                if not (alone and connection.closed):
+                    raise
+                return _execute(self._ready(), query, values).fetchall()  # the server went away this moment
 
     def now(self) -> float:
         """Seconds since 1970 by the server's clock: those of the machines that share it may differ."""

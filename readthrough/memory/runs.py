@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from readthrough.errors import LibraryError, UsageError
+from readthrough.memory import replies
 from readthrough.memory.sqlite_file import SqliteFile
 from readthrough.types import Usage, can_go_on
 
@@ -75,6 +76,7 @@ class Step:
         read: SHA-256 of the text it read, None where it read none.
         texts: hashes of the texts it made.
         decisions: the options and probabilities of each choice it asked the model for.
+        said: hashes of what it wrote for the user to read, each with its prompt (`Services.note_said`).
     """
 
     number: int
@@ -85,6 +87,7 @@ class Step:
     read: str | None = None
     texts: tuple[str, ...] = ()
     decisions: tuple[dict[str, Any], ...] = ()
+    said: tuple[str, ...] = ()
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -113,6 +116,15 @@ def _index_keys(connection: sqlite3.Connection) -> None:
     connection.execute(f"CREATE INDEX runs_key ON runs ({_KEY})")
 
 
+def _add_said(connection: sqlite3.Connection) -> None:
+    """Prompts lie apart from notes: who looks for a word in his notes does not want every text that was read."""
+    connection.execute(
+        """CREATE TABLE said (
+            run TEXT NOT NULL REFERENCES runs ON DELETE CASCADE, hash TEXT NOT NULL, said TEXT NOT NULL,
+            PRIMARY KEY (run, hash)) WITHOUT ROWID"""
+    )
+
+
 def text_hash(text: str) -> str:
     """The SHA-256 of a text, under which the log keeps it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -127,7 +139,11 @@ _CALLS_A_STEP = 1_000
 
 
 class RunLog:
-    """One SQLite file; `path` None keeps the log in memory. Safe to share by threads and processes."""
+    """One SQLite file; `path` None keeps the log in memory. Safe to share by threads and processes.
+
+    Attributes:
+        replies: what models said, for runs that ask the same again.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         """Open the log, making it where there is none.
@@ -136,7 +152,8 @@ class RunLog:
             LibraryError: the file cannot be opened as a run log.
         """
         self.path = path
-        self._file = SqliteFile(path, (_create, _add_calls, _index_keys), "run log")
+        self._file = SqliteFile(path, (_create, _add_calls, _index_keys, replies.add_table, _add_said), "run log")
+        self.replies = replies.KeptReplies(self._file)
 
     def start(
         self,
@@ -200,6 +217,24 @@ class RunLog:
         rows = self._file.read("SELECT text FROM texts WHERE hash = ?", digest)
         if not rows:
             raise LibraryError(f"the run log has no text {digest[:12]}", path=str(self.path or ""))
+        return str(rows[0][0])
+
+    def put_said(self, run: str, said: str) -> str:
+        """Keep what a run wrote for the user to read, with its prompt; returns the hash under which `said` finds it."""
+        digest = text_hash(said)
+        with self._file.write() as db:
+            db.execute("INSERT OR IGNORE INTO said VALUES (?, ?, ?)", (run, digest, said))
+        return digest
+
+    def said(self, run: str, digest: str) -> str:
+        """The text that `put_said` returned `digest` for.
+
+        Raises:
+            LibraryError: no such text is in the log.
+        """
+        rows = self._file.read("SELECT said FROM said WHERE run = ? AND hash = ?", run, digest)
+        if not rows:
+            raise LibraryError(f"the run log has no prompt {digest[:12]}", path=str(self.path or ""))
         return str(rows[0][0])
 
     def answer(self, run: str) -> dict[str, Any] | None:
@@ -326,7 +361,8 @@ def _step(number: int, node: str, text: str) -> Step:
     values = json.loads(text)
     values["usage"] = Usage(**values["usage"])
     values["spans"] = tuple((document, start, end) for document, start, end in values["spans"])
-    values["texts"], values["decisions"] = tuple(values["texts"]), tuple(values["decisions"])
+    for name in ("texts", "decisions", "said"):
+        values[name] = tuple(values.get(name, ()))
     return Step(number, node, **values)
 
 

@@ -86,6 +86,16 @@ def _stem_turkish_again(connection: sqlite3.Connection) -> None:
     keywords.stem_again(connection, "tr")  # a word with an İ was two
 
 
+def _add_cuts(connection: sqlite3.Connection) -> None:
+    """Documents that are the beginning of another one, `whole` (see `memory.cutting`)."""
+    connection.execute(
+        """CREATE TABLE cuts (
+            document INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE,
+            whole INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE)"""
+    )
+    connection.execute("CREATE INDEX cuts_whole ON cuts (whole)")
+
+
 Migrations = tuple[Callable[[sqlite3.Connection], None], ...]
 
 MIGRATIONS: Migrations = (
@@ -97,6 +107,7 @@ MIGRATIONS: Migrations = (
     _add_stems,
     _add_token_vectors,
     _stem_turkish_again,
+    _add_cuts,
 )
 """Step n takes a library from version n to n + 1; a new file is version 0. Steps are added, never changed."""
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from readthrough.documents.base import CountTokens
+    from readthrough.memory.cutting import Cut
     from readthrough.memory.library import Library
     from readthrough.memory.shelving import Placed
     from readthrough.models.base import ModelBackend
@@ -63,12 +64,19 @@ class Shelf:
     Attributes:
         documents: what can be read, in the order given; a content that was given twice stands here once.
         skipped: what could not be read, and why.
+        cut: what is left out of one document, which ends at a position here; None where nothing is.
     """
 
     def __init__(
-        self, library: Library, placed: Sequence[Placed], chunker: str, skipped: Sequence[SkippedFile]
+        self,
+        library: Library,
+        placed: Sequence[Placed],
+        chunker: str,
+        skipped: Sequence[SkippedFile],
+        cut: Cut | None = None,
     ) -> None:
-        """Made by `Library.shelve`."""
+        """Made by `Library.shelve`, and with a `cut` by `Library.as_of`."""
+        self.cut = cut
         self._library = library
         self._lock = threading.Lock()
         self._indexes: dict[str, Index] = {}
@@ -77,7 +85,7 @@ class Shelf:
         self._document = lru_cache(maxsize=CACHED_DOCUMENTS)(self._read_document)
         self._passing = lru_cache(maxsize=CACHED_FILTERS)(self._find_passing)
         connection = library.connection()
-        chunks = _chunks_of(connection, [item.document for item in placed], chunker)
+        chunks = store.read_chunks(connection, [item.document for item in placed], chunker)
         entries: dict[str, Entry] = {}
         self._rows: dict[str, int] = {}
         for item in placed:
@@ -105,6 +113,10 @@ class Shelf:
     def entry(self, document_id: str) -> Entry:
         """What is known of a document without its text; a KeyError where it is not on this shelf."""
         return self._entries[document_id]
+
+    def row(self, document_id: str) -> int:
+        """The row of a document in the library."""
+        return self._rows[document_id]
 
     def chunk_ids(self, document_id: str | None = None) -> list[int]:
         """The chunk ids of one document, or of all, in reading order."""
@@ -162,9 +174,10 @@ class Shelf:
             found.append(replace(chunk, text=self.document(chunk.document).text[chunk.start : chunk.end]))
         return found
 
-    def places(self) -> list[tuple[int, int, int]]:
-        """`(chunk id, start, end)` of every chunk in reading order; no text is read for it."""
-        return [(chunk.id, chunk.start, chunk.end) for chunk in self._by_id.values()]
+    def places(self, document_id: str | None = None) -> list[tuple[int, int, int]]:
+        """`(chunk id, start, end)` of the chunks of one document, or of all, in reading order; no text is read."""
+        chunks = self._by_id.values() if document_id is None else self._chunks[document_id]
+        return [(chunk.id, chunk.start, chunk.end) for chunk in chunks]
 
     def chunk_at(self, document_id: str, offset: int) -> int:
         """The id of the chunk of a document that holds the place `offset`, or of the nearest one before it."""
@@ -382,17 +395,3 @@ class Shelf:
 
     def _read_document(self, document_id: str) -> Document:
         return self._library.read_document(self._rows[document_id], self._entries[document_id].path)
-
-
-def _chunks_of(connection: sqlite3.Connection, documents: Sequence[int], chunker: str) -> dict[int, list[Chunk]]:
-    """The chunks of the rows `documents` in reading order, without their texts."""
-    rows = connection.execute(
-        """SELECT documents.key, documents.id, chunks.id, position, start, stop FROM documents
-        JOIN splits ON splits.document = documents.key AND splits.chunker = ? JOIN chunks ON chunks.split = splits.key
-        WHERE documents.key IN (SELECT value FROM json_each(?)) ORDER BY documents.key, position""",
-        (chunker, json.dumps(list(documents))),
-    )
-    found: dict[int, list[Chunk]] = {}
-    for key, document, chunk, position, start, stop in rows:
-        found.setdefault(key, []).append(Chunk(chunk, document, position, start, stop, ""))
-    return found

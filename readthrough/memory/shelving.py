@@ -12,7 +12,7 @@ from pathlib import Path
 from readthrough.documents.base import DEFAULT_LIMITS, Chunker, Loading
 from readthrough.documents.folder import display_name
 from readthrough.documents.load import load_all
-from readthrough.memory import store
+from readthrough.memory import cutting, store
 from readthrough.memory.database import Database
 from readthrough.retrieval.analysis import Analyzer
 from readthrough.retrieval.trees.records import hand_over
@@ -134,6 +134,7 @@ class Shelving:
                 for item, row in placed:
                     if row is not None:
                         hand_over(connection, row, item.document)
+                        cutting.hand_over(connection, row, item.document)
                 replaced = [row for _, row in placed if row is not None]
                 current = {item.document for item, _ in placed}.union(item.document for item in self.placed)
                 gone = set(store.unreferenced(connection, replaced)) - current

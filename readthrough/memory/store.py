@@ -162,6 +162,20 @@ def read_places(connection: sqlite3.Connection, key: int) -> tuple[list[Page], l
     return pages, [Section(tuple(names), start, end) for names, start, end in json.loads(row[1])]
 
 
+def read_chunks(connection: sqlite3.Connection, documents: Sequence[int], chunker: str) -> dict[int, list[Chunk]]:
+    """The chunks of the rows `documents` in reading order, without their texts."""
+    rows = connection.execute(
+        """SELECT documents.key, documents.id, chunks.id, position, start, stop FROM documents
+        JOIN splits ON splits.document = documents.key AND splits.chunker = ? JOIN chunks ON chunks.split = splits.key
+        WHERE documents.key IN (SELECT value FROM json_each(?)) ORDER BY documents.key, position""",
+        (chunker, json.dumps(list(documents))),
+    )
+    found: dict[int, list[Chunk]] = {}
+    for key, document, chunk, position, start, stop in rows:
+        found.setdefault(key, []).append(Chunk(chunk, document, position, start, stop, ""))
+    return found
+
+
 def remember_file(connection: sqlite3.Connection, source: Source, document: int, loading: str) -> int | None:
     """Note that a file holds a document; returns the row of the other document that it held before."""
     before = connection.execute("SELECT document FROM files WHERE path = ?", (source.path,)).fetchone()
@@ -213,8 +227,13 @@ def unreferenced(connection: sqlite3.Connection, documents: Collection[int]) -> 
 
 
 def delete_documents(connection: sqlite3.Connection, documents: Collection[int]) -> None:
-    """Take documents out with all that hangs on them: files, splits, chunks, keywords, vectors, token counts."""
+    """Take documents out with all that hangs on them: files, splits, chunks, keywords, vectors, token counts.
+
+    Those that are the beginning of one of them (see `memory.cutting`) go with it.
+    """
     for key in documents:
+        cuts = connection.execute("SELECT document FROM cuts WHERE whole = ?", (key,)).fetchall()
+        delete_documents(connection, [cut for (cut,) in cuts])
         _remove_keywords(connection, key)
         connection.execute("DELETE FROM documents WHERE key = ?", (key,))
 

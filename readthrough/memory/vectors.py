@@ -101,6 +101,22 @@ class Vectors:
         """
         self._repairing(chunk_ids, lambda: None)
 
+    def copy(self, sources: np.ndarray, targets: np.ndarray) -> None:
+        """Give `targets` `[N]`, chunks without vectors, those of `sources` `[N]`, chunks with the same texts.
+
+        Of a source that has none nothing is given.
+        """
+        order = np.argsort(sources)
+        sources, targets = sources[order], targets[order]
+        try:
+            wanted = ~np.isin(sources, self.keeper.missing(sources)) & np.isin(
+                targets, self.keeper.missing(np.sort(targets))
+            )
+            if wanted.any():
+                self.keeper.upsert(targets[wanted], self.keeper.get(sources[wanted]))
+        except LostVectorsError:
+            return  # they are made anew when they are needed
+
     def nearest(self, vector: np.ndarray, k: int, chunk_ids: np.ndarray) -> list[tuple[int, float]]:
         """The `k` of `chunk_ids` (ascending) nearest to a unit `vector` `[D]` by cosine, best first."""
         if not len(chunk_ids):

@@ -97,6 +97,11 @@ class Likelihood:
     tokens: int
     usage: Usage = field(default_factory=Usage)
 
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Likelihood:
+        """What `asdict` made `values` of."""
+        return cls(**{**values, "usage": Usage(**values["usage"])})
+
     @property
     def mean(self) -> float:
         """The mean log-probability of a token."""
@@ -105,11 +110,24 @@ class Likelihood:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """How much attention a question pays to each of some texts in its prompt: shares, and how many tokens each has."""
+    """How much attention a question pays to each of some texts in its prompt.
+
+    Attributes:
+        shares: that of each text, the sum over its tokens.
+        tokens: how many tokens each has.
+        by_token: the shares of the tokens of each text, in their order.
+    """
 
     shares: tuple[float, ...]
     tokens: tuple[int, ...]
     usage: Usage = field(default_factory=Usage)
+    by_token: tuple[tuple[float, ...], ...] = ()
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Attention:
+        """What `asdict` made `values` of."""
+        by_token = tuple(map(tuple, values["by_token"]))
+        return cls(tuple(values["shares"]), tuple(values["tokens"]), Usage(**values["usage"]), by_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +164,19 @@ class ModelBackend(ABC):
         tokenizer_id: whose tokens `count_tokens` counts.
         capabilities: what it can do beside completing.
         prices: what its tokens cost; None where that is not known.
+        repeatable: whether a reply of temperature 0 may stand for one that is asked for again in the same words.
+        concurrency: the most requests that run beside each other. With 1 calls take turns, and those of several threads
+            are better made as one batch (`readthrough.models.gathering`).
     """
+
+    concurrency: int = 1
 
     name: str
     window_tokens: int
     tokenizer_id: str
     capabilities: frozenset[Capability]
     prices: Prices | None = None
+    repeatable: bool = False
 
     @property
     def identity(self) -> str:

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
+from threading import Event
 
-from readthrough.errors import BudgetError
+from readthrough.errors import BudgetError, StoppedError
 
 _ENDS: ContextVar[tuple[float, str] | None] = ContextVar("readthrough_deadline", default=None)
+_STOP: ContextVar[Event | None] = ContextVar("readthrough_stop", default=None)
 
 
 @contextmanager
@@ -36,6 +38,27 @@ def earliest(contexts: Iterable[Context]) -> Iterator[None]:
         _ENDS.reset(token)
 
 
+@contextmanager
+def stoppable(stop: Event) -> Iterator[None]:
+    """Calls inside end once `stop` is set: an interrupt is heard in the main thread alone, which tells the others."""
+    token = _STOP.set(stop)
+    try:
+        yield
+    finally:
+        _STOP.reset(token)
+
+
+def check_stop() -> None:
+    """Go on, unless the caller was told to stop.
+
+    Raises:
+        StoppedError: so it was.
+    """
+    stop = _STOP.get()
+    if stop is not None and stop.is_set():
+        raise StoppedError("was told to stop")
+
+
 def seconds_left(needed_seconds: float = 0.0) -> float | None:
     """How long a call may still take, None for as long as it likes.
 
@@ -44,7 +67,9 @@ def seconds_left(needed_seconds: float = 0.0) -> float | None:
 
     Raises:
         BudgetError: the deadline has passed, or will have by then.
+        StoppedError: the caller was told to stop.
     """
+    check_stop()
     found = _ENDS.get()
     if found is None:
         return None

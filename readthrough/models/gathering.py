@@ -64,11 +64,13 @@ class Gathering(ModelBackend):
         self.window_tokens = model.window_tokens
         self.tokenizer_id = model.tokenizer_id
         self.capabilities = model.capabilities
+        self.repeatable = model.repeatable
         self._wait_seconds = wait_seconds
         self._busy = False
         self._changed = threading.Condition()
         self._waiting: list[_Call] = []
         self._callers = 0
+        self._apart = 0
 
     @property
     def identity(self) -> str:
@@ -147,8 +149,17 @@ class Gathering(ModelBackend):
                     self._changed.notify_all()
 
     def _alone(self, call: Callable[[], _Result]) -> _Result:
-        with self._turn():
-            return call()
+        self._count_apart(1)  # a batch that waits for this caller would keep it from its turn
+        try:
+            with self._turn():
+                return call()
+        finally:
+            self._count_apart(-1)
+
+    def _count_apart(self, more: int) -> None:
+        with self._changed:
+            self._apart += more
+            self._changed.notify_all()
 
     def _call(self, call: _Call) -> list[Any]:
         if not call.requests:
@@ -166,7 +177,7 @@ class Gathering(ModelBackend):
     def _gather(self) -> list[_Call]:
         """All that wait, once nobody else is about to call."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) >= self._callers, self._wait_seconds)
+            self._changed.wait_for(self._have_all_called, self._wait_seconds)
             replies = [call for call in self._waiting if call.kind == "complete"]
             if len(replies) == len(self._waiting) or any(call.passed_over == PASSED_OVER_MAX for call in replies):
                 replies = []
@@ -175,7 +186,11 @@ class Gathering(ModelBackend):
             gathered, self._waiting = [call for call in self._waiting if call not in replies], replies
             return gathered
 
+    def _have_all_called(self) -> bool:
+        return len(self._waiting) + self._apart >= self._callers
+
     def _answer(self, calls: Sequence[_Call]) -> None:
+        """Answer calls, and let those who made them go on: they may be waited for."""
         try:
             for kind in dict.fromkeys(call.kind for call in calls):
                 self._answer_alike([call for call in calls if call.kind == kind])
@@ -183,6 +198,9 @@ class Gathering(ModelBackend):
             for call in calls:
                 call.error = call.error or (None if call.done else error)
             raise
+        finally:
+            with self._changed:
+                self._changed.notify_all()
 
     def _answer_alike(self, calls: Sequence[_Call]) -> None:
         """Answer calls of one kind as one batch, or one by one where that fails."""

@@ -101,12 +101,18 @@ class OpenAIModel(ModelBackend):
         self._traits = traits_of(self.base_url, self.model)
         self.name = f"openai:{self.model}@{self.base_url}"
         self.tokenizer_id = ESTIMATE_ID
+        self.repeatable = True
         self.capabilities = frozenset({"schema", "stream"})
         if not self.window_tokens and self.base_url == PUBLIC_URL:
             self.window_tokens = DEFAULT_WINDOW_TOKENS  # its list of models says nothing of windows
         elif not self.window_tokens:
             loop = self._connection.loop
             self.window_tokens = loop.wait(loop.submit(self._find_window())) or DEFAULT_WINDOW_TOKENS
+
+    @property
+    def identity(self) -> str:
+        """The name, and the number of votes on a choice where there are several."""
+        return self.name if self.votes == 1 else f"{self.name} {self.votes} votes"
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self.name})"

@@ -49,6 +49,7 @@ class ScriptedModel(ModelBackend):
             prompt also holds are likely (p = 1/2) and others are not (p = 1/100).
         faults: errors to raise, by the number of the call (from 0, over all methods).
         calls: every call so far, where `remembers`.
+        repeatable: see `ModelBackend`.
     """
 
     replies: Replies = ()
@@ -59,6 +60,7 @@ class ScriptedModel(ModelBackend):
     name: str = "scripted"
     calls: list[Call] = field(default_factory=list, repr=False)
     remembers: bool = True
+    repeatable: bool = False
 
     def __post_init__(self) -> None:
         self.tokenizer_id = "scripted:words-v1"

@@ -157,7 +157,10 @@ EXACT_CHUNKS = 50_000
 class Corpus(Protocol):
     """What an index searches: the chunks of one question's documents. A `Shelf` is one."""
 
-    embedder: Embedder
+    @property
+    def embedder(self) -> Embedder:
+        """What makes vectors of texts, loaded on first use."""
+        ...
 
     def connection(self) -> sqlite3.Connection:
         """The calling thread's connection to the library, for reading."""

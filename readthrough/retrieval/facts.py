@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from itertools import accumulate
 from typing import Any
 
 from readthrough.models.base import ModelBackend, Request
+from readthrough.types import Chunk
 
 EXTRACT = """{passages}
 
@@ -61,8 +64,12 @@ class Extract:
 
 def recipe(model: ModelBackend) -> str:
     """What must be the same for facts to be the same: the model and the prompt."""
-    prompt = hashlib.sha256(json.dumps([EXTRACT, schema(1)]).encode()).hexdigest()
-    return f"{model.identity} {prompt[:12]}"
+    return recipe_of(model, EXTRACT, schema(1))
+
+
+def recipe_of(model: ModelBackend, *asked: Any) -> str:
+    """What must be the same for a reply to be the same: the model, and what it was asked, as plain values."""
+    return f"{model.identity} {hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}"
 
 
 def schema(passages: int) -> dict[str, Any]:
@@ -89,13 +96,13 @@ def ask_for_facts(passages: str, count: int, max_tokens: int) -> Request:
 def read_facts(reply: str) -> list[Said]:
     """The facts of each passage in order; of a reply that was cut, what is whole."""
     return [
-        [(_clean(item["fact"]), tuple(filter(None, map(_clean, item["key_elements"])))) for item in items]
-        for items in _whole(reply).values()
+        [(one_line(item["fact"]), tuple(filter(None, map(one_line, item["key_elements"])))) for item in items]
+        for items in whole_json(reply).values()
     ]
 
 
-def _whole(reply: str) -> dict[str, list[dict[str, Any]]]:
-    """The value of a reply, or of as much of it as can be closed to make one."""
+def whole_json(reply: str) -> dict[str, list[dict[str, Any]]]:
+    """The value of a reply, an object of lists of objects, or of as much of it as can be closed to make one."""
     text, end = reply, len(reply)
     while True:
         try:
@@ -129,6 +136,20 @@ def load(connection: sqlite3.Connection, recipe: str, documents: Sequence[int]) 
         yield row, Extract(start, end, tuple(made))
 
 
-def _clean(text: str) -> str:
+def uncovered(chunks: Sequence[Chunk], extracts: Sequence[Extract]) -> list[list[int]]:
+    """The runs of chunks of a document, by their ids, that its extracts (in order) do not reach over."""
+    starts = [extract.start for extract in extracts]
+    ends = list(accumulate((extract.end for extract in extracts), max))
+    runs: list[list[int]] = [[]]
+    for chunk in chunks:
+        begun = bisect_right(starts, chunk.start)
+        if not begun or ends[begun - 1] < chunk.end:
+            runs[-1].append(chunk.id)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def one_line(text: str) -> str:
     """One line, without the half characters that JSON can spell and no file can hold."""
     return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())

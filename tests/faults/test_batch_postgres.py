@@ -188,6 +188,7 @@ def test_a_lost_connection_is_made_again(postgres: str, tmp_path: Path) -> None:
     end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
     with closing(open_table(settings)) as table, open_saver(postgres) as saver:
         table.register("/lost", {"n": 1})
+        assert saver.get_tuple({"configurable": {"thread_id": "none"}}) is None, "connected by now"
         assert _ask(postgres, end + " AND backend_type = 'client backend'") >= 2
         assert table.find("/lost") == ("/lost", {"n": 1})
         _ask(postgres, end + " AND backend_type = 'client backend'")

@@ -12,23 +12,17 @@ from readthrough.errors import ConfigError, EmptyShelfError, InputError, Missing
 from readthrough.models.scripted import ScriptedModel
 from readthrough.types import Event
 from tests.code_samples import write_repository
+from tests.home_samples import live_in, write_days
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    days = [f"On day {day} the boats went out and came back with {day * 3} baskets of fish." for day in range(100)]
-    days.insert(50, "Ann keeps the light on the cliff.")
-    path = tmp_path / "texts" / "book.txt"
-    path.parent.mkdir()
-    path.write_text("\n\n".join(days) + "\n")
-    return path
+    return write_days(tmp_path / "texts" / "book.txt", 100, 50)
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("readthrough.config.user_config_path", lambda name: tmp_path / "user" / name)
-    monkeypatch.setenv("READTHROUGH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("READTHROUGH_INDEX", "bm25")
+    live_in(tmp_path, monkeypatch)
 
 
 def scripted() -> ScriptedModel:
@@ -142,3 +136,28 @@ def test_exports() -> None:
     assert all(getattr(rt, name) is not None for name in rt.__all__)
     with pytest.raises(AttributeError, match="reed"):
         rt.reed  # noqa: B018
+
+
+def test_as_of_a_position(path: Path, tmp_path: Path) -> None:
+    fact = path.read_text().index("Ann keeps")
+    with rt.read(path, model=scripted()) as book:
+        for workflow in ("retrieve", "full-context"):
+            answer = book.ask("Who keeps the light?", workflow=workflow, as_of="40%")
+            assert answer.as_of is not None and answer.as_of.end < fact
+            assert all(item.end <= answer.as_of.end for item in answer.evidence)
+        cost = book.estimate("Who keeps the light?", workflow="full-context", as_of="40%")
+        assert cost.prompt_tokens < book.estimate("Who keeps the light?", workflow="full-context").prompt_tokens / 2
+        assert book.ask("Who keeps the light?").as_of is None
+        with pytest.raises(InputError, match="no section"):
+            book.ask("Who?", as_of="chapter 12")
+    file = tmp_path / "flow.yaml"
+    file.write_text("workflow: retrieve\nas_of: 40%\n")
+    with rt.read(path, model=scripted(), workflow=str(file)) as book:
+        assert book.ask("Who keeps the light?").as_of is not None
+        assert not any("Ann keeps" in hit.chunk.text for hit in book.search("Ann keeps the light"))
+        assert "Ann keeps" not in book.text
+    file.write_text("workflow: retrieve\nas_of: 40\n")
+    with pytest.raises(ConfigError, match="a position is text"):
+        rt.read(path, model=scripted(), workflow=str(file))
+    with rt.read(path, model=scripted(), as_of="50%") as book:
+        assert book.ask("Who?", as_of="60%").as_of.position == "60%"

@@ -17,6 +17,7 @@ from readthrough.errors import ConfigError, UsageError
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.types import Answer, Event, Usage
+from tests.home_samples import live_in, write_days
 
 WHO = "Who keeps the light on the cliff?"
 BROTHER = "And who is her brother?"
@@ -51,19 +52,13 @@ def scripted(**given: Any) -> ScriptedModel:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    days = [f"On day {day} the boats went out and came back with {day * 3} baskets of fish." for day in range(100)]
-    days[50:50] = ["Ann Weller keeps the light on the cliff.", "Her brother is Tom Weller, the smith."]
-    path = tmp_path / "texts" / "book.txt"
-    path.parent.mkdir()
-    path.write_text("\n\n".join(days) + "\n")
-    return path
+    said = ["Ann Weller keeps the light on the cliff.", "Her brother is Tom Weller, the smith."]
+    return write_days(tmp_path / "texts" / "book.txt", 100, 50, said)
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("readthrough.config.user_config_path", lambda name: tmp_path / "user" / name)
-    monkeypatch.setenv("READTHROUGH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("READTHROUGH_INDEX", "bm25")
+    live_in(tmp_path, monkeypatch)
 
 
 def test_a_follow_up_is_put_so_that_it_stands_alone(path: Path) -> None:
@@ -278,3 +273,22 @@ def test_two_processes_in_one_conversation(path: Path) -> None:
         assert sorted(turn.asked for turn in turns) == sorted(questions[0] + questions[1])
         assert all(turn.answer is not None for turn in turns)
         assert len({str((turn.answer or {})["run"]) for turn in turns}) == 6
+
+
+def test_turns_that_know_more_than_the_position_are_passed_over(path: Path) -> None:
+    """Nothing that was answered from later parts comes back by way of the conversation."""
+    model = scripted()
+    with rt.read(path, model=model) as book, book.chat("whale") as chat:
+        chat.ask(WHO)
+        asked = len(model.calls)
+        chat.ask(BROTHER, as_of="30%")
+        prompts = "".join(call.request.messages[-1].content for call in model.calls[asked:])
+        assert "Ann Weller keeps" not in prompts
+        chat.ask(WHO, as_of="60%")
+        assert chat.ask(BROTHER, as_of="60%").question == "Who is Ann Weller's brother?"
+        assert chat.ask(BROTHER, as_of="70%").question == "Who is Ann Weller's brother?"
+    with rt.read(path, model=scripted(), as_of="60%") as book, book.chat("whale") as chat:
+        assert chat.changed == ()
+        recalled = chat.ask(RECALL)
+        assert recalled.as_of is not None and recalled.evidence[0].document.startswith("chat:whale#")
+        assert recalled.evidence[0].document not in ("chat:whale#1", "chat:whale#5")

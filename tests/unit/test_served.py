@@ -67,7 +67,7 @@ def test_a_graph_loads_without_a_checkpointer_and_opens_nothing(name: str) -> No
     assert graph.checkpointer is None and graph.name == name
     assert set(graph.get_input_jsonschema()["properties"]) == {"question", "choices"}
     assert set(graph.get_output_jsonschema()["properties"]) == {"answer", "run"}
-    assert set(graph.get_context_jsonschema()["properties"]) == {"paths", "model", "home", "index"}
+    assert set(graph.get_context_jsonschema()["properties"]) == {"paths", "model", "home", "index", "as_of"}
     assert graph.get_graph().draw_mermaid()
 
 

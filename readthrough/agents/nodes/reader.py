@@ -16,7 +16,7 @@ from readthrough.agents.base import Question
 from readthrough.agents.nodes.base import AskingNode
 from readthrough.agents.nodes.covering import cover
 from readthrough.agents.reading.concluding import Span, carry
-from readthrough.agents.reading.passages import as_data, in_reading_order, section_text, windows
+from readthrough.agents.reading.passages import as_data, in_reading_order, prompt_tokens, section_text, windows
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, check
 from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.chain_of_agents import NOTHING_YET, WORKER
@@ -72,6 +72,6 @@ class ReaderNode(AskingNode):
         frame = self.prompt.format(chunk="", message="", question=question)
         used = services.model.count_tokens([frame])[0] + 2 * self.notes_tokens + TEMPLATE_TOKENS
         try:
-            return windows(ids, services.shelf.count_tokens(services.model), services.model.window_tokens - used)
+            return windows(ids, prompt_tokens(services), services.model.window_tokens - used)
         except ValueError as error:
             raise PromptTooLongError(str(error), hint="set fewer notes_tokens, or make smaller chunks") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from readthrough.agents.nodes.base import ScanningNode
-from readthrough.agents.reading.passages import windows
+from readthrough.agents.reading.passages import prompt_tokens, windows
 from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.types import Event
@@ -54,7 +54,7 @@ class ScanNode(ScanningNode):
         return len(self._windows(services))
 
     def _windows(self, services: Services) -> list[list[int]]:
-        tokens = services.shelf.count_tokens(services.model)
+        tokens = prompt_tokens(services)
         try:
             return windows(services.shelf.chunk_ids(), tokens, self.window_tokens)
         except ValueError as error:

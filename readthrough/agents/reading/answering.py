@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from readthrough.agents.base import Question
+from readthrough.agents.reading.confidence import sure_of_choice, sure_of_writing
 from readthrough.agents.reading.passages import numbered, shown
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.reading.queries import wants_explanation
@@ -140,7 +141,8 @@ def answer_from(
     request = Request.user(prompt.format(material=material, question=question.text), max_tokens=max_tokens)
     completion = services.write(request)
     stopped = f"answer_tokens={max_tokens}" if completion.finish == "length" else None
-    confidence = None if stated is None else round(stated, 4)
+    bare = Request.user(prompt.format(material="", question=question.text).strip())
+    confidence = None if stated is None else sure_of_writing(services, stated, completion, bare)
     return Reply(completion.text.strip(), confidence, stopped=stopped)
 
 
@@ -150,11 +152,23 @@ def choose_option(services: Services, material: str, question: str, choices: tup
     What the model would choose without the material is taken off, most of it (Holtzman et al., "Surface Form
     Competition", arXiv 2104.08315): small models prefer an option that sounds likely to one that they have read.
     """
-    return choose_options(services, [(material, Question(question, choices))])[0]
+    reply = choose_options(services, [(material, Question(question, choices))])[0]
+    letter = _LETTERS[choices.index(reply.text)]
+    services.note_said(_multiple_choice(material, question, choices), f"{letter}. {reply.text}")
+    return replace(reply, confidence=sure_of_choice(services, reply.confidence or 0.0))
 
 
 def choose_options(services: Services, pairs: Sequence[tuple[str, Question]]) -> list[Reply]:
     """`choose_option` for each question with choices, from the material beside it; their calls go out together."""
+    replies = []
+    for (_, question), shares in zip(pairs, weigh_options(services, pairs), strict=True):
+        best = max(range(len(shares)), key=shares.__getitem__)
+        replies.append(Reply((question.choices or ())[best], confidence=round(shares[best], 4)))
+    return replies
+
+
+def weigh_options(services: Services, pairs: Sequence[tuple[str, Question]]) -> list[list[float]]:
+    """The probability of each choice of each question, from the material beside it (see `choose_option`)."""
     logits = "logits" in services.model.capabilities
     asked: list[list[list[int]]] = []
     requests, options = list[Request](), list[list[str]]()
@@ -165,22 +179,24 @@ def choose_options(services: Services, pairs: Sequence[tuple[str, Question]]) ->
         letters = list(_LETTERS[: len(choices)])
         for given in [material, ""] if logits else [material]:
             for order in orders:
-                listed = "\n".join(f"{letter}. {choices[at]}" for letter, at in zip(letters, order, strict=True))
-                prompt = MULTIPLE_CHOICE.format(material=given, question=question.text, options=listed)
-                requests.append(Request.user(prompt.strip()))
+                requests.append(_multiple_choice(given, question.text, [choices[at] for at in order]))
                 options.append(letters)
         asked.append(orders)
     decided = iter(services.choose(requests, options))
-    replies = []
-    for (_, question), orders in zip(pairs, asked, strict=True):
+    found = []
+    for orders in asked:
         scores = log_average([next(decided) for _ in orders], orders)
         if logits:
             before = log_average([next(decided) for _ in orders], orders)
             scores = [score - _PRIOR_WEIGHT * prior for score, prior in zip(scores, before, strict=True)]
-        best = max(range(len(scores)), key=scores.__getitem__)
-        confidence = round(1 / sum(math.exp(score - scores[best]) for score in scores), 4)
-        replies.append(Reply((question.choices or ())[best], confidence=confidence))
-    return replies
+        weights = [math.exp(score - max(scores)) for score in scores]
+        found.append([weight / sum(weights) for weight in weights])
+    return found
+
+
+def _multiple_choice(material: str, question: str, choices: Sequence[str]) -> Request:
+    listed = "\n".join(f"{letter}. {choice}" for letter, choice in zip(_LETTERS, choices, strict=False))
+    return Request.user(MULTIPLE_CHOICE.format(material=material, question=question, options=listed).strip())
 
 
 def log_average(decisions: list[Choice], orders: list[list[int]]) -> list[float]:

@@ -13,8 +13,9 @@ from typing import Any
 
 from readthrough.agents.base import MOST_CHOICES, Question
 from readthrough.agents.reading.answering import choose_options
+from readthrough.agents.reading.confidence import log_odds
 from readthrough.agents.reading.filling import Filled, Source, merged, prove, settle, settle_item
-from readthrough.agents.reading.looking import log_odds, stated_pairs
+from readthrough.agents.reading.looking import stated_pairs
 from readthrough.agents.reading.passages import as_data, unwrap
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.reading.schemas import LIST_ITEMS, Field, reply_schema, wire

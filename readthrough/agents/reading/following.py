@@ -167,8 +167,8 @@ def stand_alone(services: Services, question: str, before: Sequence[Exchange]) -
 def is_same(question: str, written: str, before: Sequence[tuple[str, str]]) -> bool:
     """Whether `written` can be the question put so that it stands alone: nothing lost, something of the conversation
     gained, nothing made up, and no word left that points back."""
-    asked, found = _telling(question), _telling(written)
-    known = {word[:_STEM] for word in asked.union(*(_telling(" ".join(exchange)) for exchange in before))}
+    asked, found = telling(question), telling(written)
+    known = {word[:_STEM] for word in asked.union(*(telling(" ".join(exchange)) for exchange in before))}
     added = found - asked
     made_up = any(word[:_STEM] not in known for word in added)  # `hide` is known where `hid` was said
     points_back = bool(_BACK.search(written) or _GOING_ON.search(written))
@@ -179,7 +179,8 @@ def _likeliest(shares: Mapping[str, float]) -> str:
     return max(shares, key=shares.__getitem__, default=TEXT)
 
 
-def _telling(text: str) -> frozenset[str]:
+def telling(text: str) -> frozenset[str]:
+    """The words of a text that say what it is about."""
     return frozenset(words(text)) - _FUNCTION
 
 
@@ -187,7 +188,7 @@ def _points_back(question: str) -> int:
     """How many signs of a follow-up its words have: one of function words alone, `And when?`, has two."""
     short = len(question.split()) <= _SHORT_WORDS and not _NAME.search(question)
     back = short or bool(_BACK.search(question) or _GOING_ON.search(question))
-    return back + (back and not _telling(question))
+    return back + (back and not telling(question))
 
 
 def _share(weights: Mapping[str, float], by_words: int, by_likelihood: float) -> float:

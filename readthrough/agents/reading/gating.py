@@ -21,6 +21,7 @@ from readthrough.agents.reading.finding import weigh
 from readthrough.agents.reading.passages import as_data, section_text, unwrap
 from readthrough.agents.runs.services import Services
 from readthrough.errors import UsageError
+from readthrough.memory.runs import text_hash
 from readthrough.models.base import Request
 from readthrough.retrieval.rerankers.likelihood import QUESTION_ABOUT, QUESTION_ALONE, raised
 from readthrough.types import Chunk, Cost
@@ -97,12 +98,16 @@ def scale(services: Services, question: str) -> Scale:
     ids = services.shelf.chunk_ids()
     if len(ids) < _FEWEST or "logits" not in services.model.capabilities:
         return Scale()
-    count = min(_DRAWN, len(ids))
-    drawn = [ids[place * (len(ids) - 1) // (count - 1)] for place in range(count)]
-    weights = weigh(services, question, drawn)
+    weights = weigh(services, question, _drawn(services.shelf.get(ids)))
     mean, deviation = fmean(weights.values()), pstdev(weights.values())
     services.decide("how much do passages raise the question?", mean=mean, deviation=deviation)
     return Scale(mean, deviation, weights)
+
+
+def _drawn(chunks: Sequence[Chunk]) -> list[int]:
+    """Some passages from all over the texts, drawn by their content: an edit elsewhere leaves them as they are."""
+    by_content = sorted(chunks, key=lambda chunk: (text_hash(chunk.text), chunk.id))
+    return sorted(chunk.id for chunk in by_content[:_DRAWN])
 
 
 def scale_cost(services: Services, question: str) -> Cost:

@@ -3,7 +3,7 @@
 A small model notes things wrongly and is sure of them: a note repeats the question, whatever its text says. So the
 passages are found by the index, for the question and for the notes; what they say is right where a note says
 otherwise, and whether the answer is stated at all is decided by them alone. Where they surely state it, the notes are
-not read: a model mixes both.
+not read: a model mixes both. Of several things that are asked for, passages may state some and notes the others.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from readthrough.agents.reading.looking import look
 from readthrough.agents.reading.passages import as_data, in_reading_order, within_budget
 from readthrough.agents.reading.pointers import sentences
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
+from readthrough.agents.reading.queries import names_several
 from readthrough.agents.runs.services import Services
 from readthrough.retrieval.indexes.hybrid import fuse, take_turns
 from readthrough.types import Cost
@@ -78,14 +79,14 @@ class Grounding:
 
     def answer(self, services: Services, question: Question, notes: Notes) -> dict[str, Any]:
         """Answer, or refuse: `reply` (a hash) and `found` (the ids of the passages) for the state."""
-        found = self._find(services, question, notes)
+        found = self.find(services, question, notes)
         material, stated = notes.material, notes.stated
         if found:
             documents = services.shelf.document_ids()
-            chunks = in_reading_order(services.shelf.get(found), documents)
+            chunks = in_reading_order(services.chunks(found), documents)
             material = passages = passages_material(services, chunks)
             stated = None if question.choices else look(services, passages, question).stated
-            if notes.text.strip() and (stated is None or stated < _SURELY):
+            if notes.text.strip() and (stated is None or stated < _SURELY or names_several(question.text)):
                 material = WITH_NOTES.format(passages=passages, notes=as_data(notes.text))
         reply = answer_if_stated(services, material, question, self.abstain_below, stated=stated)
         return {"reply": reply.keep(services), "found": found}
@@ -98,8 +99,8 @@ class Grounding:
         tokens = self.passage_tokens if question.choices is None else 2 * self.passage_tokens
         return min(tokens, services.model.window_tokens // 4)
 
-    def _find(self, services: Services, question: Question, notes: Notes) -> list[int]:
-        """Of three passages two are found by the question, and one by the notes, or by the places they stand on.
+    def find(self, services: Services, question: Question, notes: Notes) -> list[int]:
+        """The ids of passages: of three two are found by the question, one by the notes, or the places they stand on.
 
         As many as the model's window holds beside the notes: none, where these fill it.
         """

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from readthrough.agents.base import Question
 from readthrough.agents.reading.finding import find_chunks
+from readthrough.agents.reading.following import telling
 from readthrough.agents.reading.prompts import Prompt
+from readthrough.agents.reading.queries import names_several
+from readthrough.agents.reading.summarizing import written_lines
 from readthrough.agents.runs.services import Services
-from readthrough.models.base import Request
+from readthrough.models.base import Completion, Request
 from readthrough.retrieval.indexes.hybrid import take_turns
 
 MULTIPLE_CHOICE = "multiple-choice"
@@ -53,7 +56,10 @@ above. Each must be understood without the others. Write one question a line, an
 
 # Nats a token are small differences between long questions: this makes shares of them that can be told apart.
 _SHARPNESS = 4.0
-_NUMBER = re.compile(r"^\s*(?:\(?\d+[.):]|[-*•])\s*")
+_QUESTION_END = re.compile(r"[?？؟]\s*")
+_LEAST_SHARE = 1e-3
+_WORDS_SAY_SO = 1.0
+_KIND_WEIGHT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,19 @@ def kind_of(services: Services, question: Question) -> Kind:
     return Kind(best, named[best], named)
 
 
+def wants_all(services: Services, question: Question) -> float:
+    """How probable it is that the answer has to be gathered from a whole text: a list, a count, an order of events.
+
+    By the question's words, and where these say so by its kind; of other questions, and of those with choices, no model
+    is asked. The weights are a coarse reading of a hundred questions (docs/log.md).
+    """
+    if question.choices is not None or not names_several(question.text):
+        return 0.0
+    shares = {name: max(share, _LEAST_SHARE) for name, share in kind_of(services, question).shares.items()}
+    several, one = max(shares["list"], shares["summary"]), max(shares["fact"], shares["multi-hop"])
+    return 1 / (1 + math.exp(-(_WORDS_SAY_SO + _KIND_WEIGHT * math.log(several / one))))
+
+
 def sub_questions(services: Services, question: Question, most: int = 4) -> list[str]:
     """The simpler questions that the model takes a question apart into, at most `most`; the question where none come.
 
@@ -101,10 +120,21 @@ def sub_questions(services: Services, question: Question, most: int = 4) -> list
         raise ValueError(f"most must be at least 1, got {most}")
     prompt = SUB_QUESTIONS.format(question=question.text, most=most)
     reply = services.complete([Request.user(prompt, max_tokens=most * SUB_QUESTION_TOKENS)])[0]
-    lines = [_NUMBER.sub("", line).strip() for line in reply.text.splitlines()]
-    if reply.finish == "length":
-        lines = lines[:-1]  # cut in its middle
-    return list(dict.fromkeys(line for line in lines if line))[:most] or [question.text]
+    return written_lines(reply)[:most] or [question.text]
+
+
+def new_questions(reply: Completion, before: Sequence[str], most: int) -> list[str]:
+    """The first `most` questions of a reply that ask for something else than those before; what is none is left out.
+
+    A small model that is asked for other questions writes the same again in other words, or behind each other.
+    """
+    asked = {telling(question) for question in before}
+    new: list[str] = []
+    for line in written_lines(replace(reply, text=_QUESTION_END.sub("?\n", reply.text))):
+        if line.endswith("?") and telling(line) not in asked:
+            asked.add(telling(line))
+            new.append(line)
+    return new[:most]
 
 
 def find_for_parts(services: Services, question: Question, index: str, most: int, parts: int = 4) -> list[int]:

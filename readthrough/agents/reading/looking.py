@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from readthrough.agents.base import Question
+from readthrough.agents.reading.confidence import log_odds
 from readthrough.agents.runs.services import Services
 from readthrough.models.base import Choice, Request
 from readthrough.models.weights import ALIASES
@@ -30,7 +31,6 @@ Which passage answers the question? Reply with its number."""
 
 _WEIGHTS = {"yes": 1.57, "raised": 2.03}
 _BIAS = -3.33
-_LEAST = 1e-4
 # The small model is much slower to say yes; its answerable and unanswerable questions part at another place.
 _BIASES = {"qwen2.5-coder-0.5b-instruct": -0.73}
 
@@ -63,7 +63,14 @@ def look(services: Services, material: str, question: Question, passages: int = 
 
 def where(services: Services, material: str, question: Question, passages: int) -> list[float]:
     """`Look.where` alone, for a question that is answered in any case."""
-    return _beside_the_best(services.choose([_which(material, question)], [_numbers(passages)])[0])
+    return where_each(services, material, [question], passages)[0]
+
+
+def where_each(services: Services, material: str, questions: Sequence[Question], passages: int) -> list[list[float]]:
+    """`where` for each of several questions about the same material; their calls go out together."""
+    requests = [_which(material, question) for question in questions]
+    found = services.choose(requests, [_numbers(passages)] * len(questions))
+    return [_beside_the_best(choice) for choice in found]
 
 
 def stated_each(services: Services, materials: Sequence[str], question: Question) -> list[float]:
@@ -76,12 +83,6 @@ def stated_pairs(services: Services, pairs: Sequence[tuple[str, Question]]) -> l
     requests = [_is_stated(material, question) for material, question in pairs]
     found = services.choose(requests, [["Yes", "No"]] * len(requests))
     return _combine(services, pairs, [choice.probabilities[0] for choice in found])
-
-
-def log_odds(probability: float) -> float:
-    """log(p / (1 - p)), of a probability that is kept off 0 and 1."""
-    bounded = min(max(probability, _LEAST), 1 - _LEAST)
-    return math.log(bounded / (1 - bounded))
 
 
 def _is_stated(material: str, question: Question) -> Request:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from readthrough.types import Chunk
 
 if TYPE_CHECKING:
+    from readthrough.agents.runs.services import Services
     from readthrough.memory.shelf import Shelf
 
 _BREAK = r"\n\r\f\v\x85\u2028\u2029"
@@ -92,10 +93,23 @@ def within_budget(ids: Iterable[int], tokens: Mapping[int, int], budget_tokens: 
     return kept
 
 
-def windows(ids: Sequence[int], tokens: Mapping[int, int], window_tokens: int) -> list[list[int]]:
-    """Consecutive ids packed into as few windows as an in-order fill gives; every id is in exactly one.
+def prompt_tokens(services: Services) -> dict[int, int]:
+    """How many tokens each chunk takes of a prompt, at most: those of its text, of what `as_data` may put into it, and
+    of a blank line before it.
+    """
+    tokens = services.shelf.count_tokens(services.model)
+    return {chunk: tokens[chunk] + 1 + _marks(services.shelf.get([chunk])[0].text) for chunk in tokens}
 
-    The windows are then evened out, so that the last is not a small remainder.
+
+def _marks(text: str) -> int:
+    """Tokens of the marks in a text, whatever it stands beside: two each."""
+    return 2 * (len(_MARK.findall(text)) + len(_OPTION.findall(text)))
+
+
+def windows(ids: Sequence[int], tokens: Mapping[int, int], window_tokens: int) -> list[list[int]]:
+    """Consecutive ids packed in order into as few windows as can be; every id is in exactly one.
+
+    A window depends on nothing that comes after it: where a text is edited, those before the edit stay as they are.
 
     Raises:
         ValueError: one chunk alone is larger than the window.
@@ -103,13 +117,6 @@ def windows(ids: Sequence[int], tokens: Mapping[int, int], window_tokens: int) -
     largest = max((tokens[chunk] for chunk in ids), default=0)
     if largest > window_tokens:
         raise ValueError(f"a chunk has {largest} tokens, the window {window_tokens}")
-    greedy = _fill(ids, tokens, window_tokens)
-    total = sum(tokens[chunk] for chunk in ids)
-    even = _fill(ids, tokens, min(window_tokens, -(-total // max(1, len(greedy))) + largest))
-    return even if len(even) <= len(greedy) else greedy
-
-
-def _fill(ids: Sequence[int], tokens: Mapping[int, int], window_tokens: int) -> list[list[int]]:
     filled: list[list[int]] = []
     left = 0
     for chunk in ids:
@@ -119,3 +126,11 @@ def _fill(ids: Sequence[int], tokens: Mapping[int, int], window_tokens: int) -> 
         filled[-1].append(chunk)
         left -= tokens[chunk]
     return filled
+
+
+def evened(ids: Sequence[int], tokens: Mapping[int, int], window_tokens: int) -> list[list[int]]:
+    """`windows`, evened out so that the last is not a small remainder."""
+    greedy = windows(ids, tokens, window_tokens)
+    largest, total = max((tokens[each] for each in ids), default=0), sum(tokens[each] for each in ids)
+    even = windows(ids, tokens, min(window_tokens, -(-total // max(1, len(greedy))) + largest))
+    return even if len(even) <= len(greedy) else greedy

@@ -80,6 +80,13 @@ def overlap(sentence: Sentence, answer: frozenset[str], question: frozenset[str]
     return held / total if total else 0.0
 
 
+def nearest(said: str, among: Sequence[Sentence]) -> list[int]:
+    """The places of some sentences in their list, those that hold most of the weight of what is said first."""
+    weights, wanted = rarity(among), frozenset(words(said))
+    shares = [overlap(sentence, wanted, frozenset(), weights) for sentence in among]
+    return sorted(range(len(among)), key=lambda at: -shares[at])
+
+
 def point(
     question: str, answer: str, among: Sequence[Sentence], most: int = 3, trust: Sequence[float] | None = None
 ) -> list[tuple[Sentence, list[int]]]:

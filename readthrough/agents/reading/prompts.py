@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 TEMPLATE_TOKENS = 64
 """What the chat template takes around a prompt, leaning upwards."""
 
+_QUESTION_STEP_TOKENS = 64
+
 _REPLACED: ContextVar[Mapping[str, str]] = ContextVar("readthrough_prompts", default=MappingProxyType({}))
 _SHARED = "readthrough.agents.reading.answering"
 
@@ -34,6 +36,12 @@ class Prompt(str):
     def format(self, *args: object, **values: object) -> str:
         """The prompt with its places filled in."""
         return str.format(_REPLACED.get().get(self, self), *args, **values)
+
+
+def held_tokens(question_tokens: int) -> int:
+    """What is held free for a question of so many tokens: more, so that texts are cut alike for nearly all questions,
+    and what was computed of a window for one is there for the others."""
+    return -(-question_tokens // _QUESTION_STEP_TOKENS) * _QUESTION_STEP_TOKENS
 
 
 @contextmanager

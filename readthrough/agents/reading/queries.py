@@ -34,6 +34,13 @@ _RETELLING = re.compile(
     r"|\bwhat (?:is|was) (?:the|this) (?:story|book|novel|tale|text) about\b",
     re.IGNORECASE,
 )
+_LIST = re.compile(
+    r"\bhow many\b|\b(?:list|name|enumerate|count) (?:all|every|each|the)\b(?! of\b)|\ball (?:of )?the\b"
+    r"|\b(?:every|each(?! other))\b|\btime ?line\b|\bchronological|\bwhat (?:are|were) the\b"
+    r"|\b(?:what|which) (?:\w+ ){0,3}?(?!(?:does|has|his|is|its|this|was)\b)\w{3,}s\b(?<!ss)"
+    r"['’]?(?: \w+){0,3}? (?:are|were|have|do|did|\w{3,}ed)\b",
+    re.IGNORECASE,
+)
 _LENGTH = re.compile(r"\b(\d{1,5})[ -]words?\b", re.IGNORECASE)
 _MIN_WORDS = 4
 
@@ -80,6 +87,11 @@ def wants_summary(question: Question) -> bool:
 def wants_retelling(question: str) -> bool:
     """Whether the question asks for what happens in a whole text: its plot, or a summary."""
     return _RETELLING.search(question) is not None or _SUMMARY.search(question) is not None
+
+
+def names_several(question: str) -> bool:
+    """Whether the question's words ask for several things: a list of them, their order, or how many there are."""
+    return _LIST.search(question) is not None
 
 
 def wanted_words(question: str) -> int | None:

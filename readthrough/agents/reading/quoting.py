@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from readthrough.agents.reading.looking import log_odds
+from readthrough.agents.reading.confidence import log_odds
 from readthrough.agents.reading.passages import as_data, unwrap
 from readthrough.agents.reading.pointers import Sentence, sentences
 from readthrough.agents.reading.queries import quoted_phrases, without_instruction

@@ -64,7 +64,8 @@ def retell(
     told: list[str] = []
     count = 0
     pointers: list[tuple[Sentence, list[int]]] = []
-    for text, completion in zip(texts, services.complete(requests), strict=True):
+    for text, request, completion in zip(texts, requests, services.complete(requests), strict=True):
+        services.note_said(request, completion.text)
         said, _ = written(completion)
         if not said:
             continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from readthrough.agents.reading.concluding import Span, carry
-from readthrough.agents.reading.passages import as_data, section_text, windows
+from readthrough.agents.reading.passages import as_data, evened, section_text
 from readthrough.agents.reading.pointers import words
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.runs.services import Services
@@ -45,6 +46,7 @@ FOCUSED = Prompt("whole sentences, no headings, no lists. Write only what helps 
 
 # A word takes one and a half tokens or fewer; a summary may be longer than was asked for before it is cut.
 _TOKENS_A_WORD = 2.0
+_NUMBER = re.compile(r"^\s*(?:\(?\d+[.):]|[-*•])\s*")
 WRITTEN_RATIO = 0.5
 """Of the most tokens of a summary, what was seen of models that are asked for a length."""
 
@@ -165,6 +167,14 @@ def written(completion: Completion) -> tuple[str, bool]:
     return whole_sentences(completion.text.strip(), cut), cut
 
 
+def written_lines(completion: Completion) -> list[str]:
+    """The lines of a completion without their numbers, each once; one that the limit cut in its middle is left out."""
+    lines = [_NUMBER.sub("", line).strip() for line in completion.text.splitlines()]
+    if completion.finish == "length":
+        lines = lines[:-1]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
 def count_words(text: str) -> int:
     """How many words a text has; each CJK character is one."""
     return len(words(text))
@@ -182,7 +192,7 @@ def grouped(notes: Sequence[Note], tokens: Sequence[int], room_tokens: int) -> l
     a text need not have the tokens again that it was written with.
     """
     room_tokens = max(room_tokens, 2 * max(tokens, default=0))
-    packed = windows(range(len(notes)), dict(enumerate(tokens)), room_tokens)
+    packed = evened(range(len(notes)), dict(enumerate(tokens)), room_tokens)
     return [[notes[at] for at in group] for group in packed]
 
 

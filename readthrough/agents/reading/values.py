@@ -42,18 +42,18 @@ _CLOSE = 1e-9
 _BESIDE_CHARACTERS = 16
 
 _MONTHS = (
-    "january jan januar janvier enero",
-    "february feb februar février febrero",
-    "march mar märz mars marzo",
-    "april apr avril abril",
+    "january jan januar jänner janvier janv enero ene",
+    "february feb februar février févr febrero",
+    "march mar märz mär mars marzo",
+    "april apr avril avr abril abr",
     "may mai mayo",
     "june jun juni juin junio",
-    "july jul juli juillet julio",
-    "august aug août agosto",
+    "july jul juli juillet juil julio",
+    "august aug août agosto ago",
     "september sep sept septembre septiembre",
-    "october oct oktober octobre octubre",
+    "october oct oktober okt octobre octubre",
     "november nov novembre noviembre",
-    "december dec dezember décembre diciembre",
+    "december dec dezember dez décembre déc diciembre dic",
 )
 _MONTH_NUMBERS = {name: number for number, names in enumerate(_MONTHS, 1) for name in names.split()}
 _MONTH = rf"(?P<name>{'|'.join(sorted(_MONTH_NUMBERS, key=len, reverse=True))})\b\.?"
@@ -63,7 +63,8 @@ _DATES = tuple(
     for form in (
         rf"{_YEAR}([-/.])(?P<month>\d{{1,2}})\2{_DAY}",
         rf"{_YEAR}\s*年\s*(?P<month>\d{{1,2}})\s*月\s*{_DAY}",
-        rf"(?P<either>\d{{1,2}})([-/.])\s?{_DAY}\2\s?{_YEAR}",
+        rf"{_DAY}\.\s*(?P<either>\d{{1,2}})\.\s*{_YEAR}",
+        rf"(?P<either>\d{{1,2}})([-/])\s?{_DAY}\2\s?{_YEAR}",
         rf"{_DAY}(?:\.|st|nd|rd|th|er)?\s+(?:day\s+of\s+|of\s+|de\s+)?{_MONTH},?\s+(?:de\s+|del\s+)?{_YEAR}",
         rf"\b{_MONTH}\s+{_DAY}(?:st|nd|rd|th)?,?\s+{_YEAR}",
     )
@@ -116,7 +117,11 @@ def numbers(text: str) -> Iterator[tuple[Place, set[float]]]:
 
 
 def dates(text: str) -> Iterator[tuple[Place, tuple[Date, ...]]]:
-    """The dates of a text with the days that each may mean: of `3/5/2024` the month stands first, or else the day."""
+    """The dates of a text with the days that each may mean, the likelier first.
+
+    English, German, French, Spanish and Chinese; in `3/5/2024` the month stands first, or else the day, in `3.5.2024`
+    the other way round.
+    """
     for form in _DATES:
         for match in form.finditer(text):
             days = _days(match.groupdict())

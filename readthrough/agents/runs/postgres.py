@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from readthrough import runtime  # noqa: F401  strict msgpack must be set before langgraph is imported
-from readthrough.agents.runs.thinning import KEPT_STEPS, is_time
+from readthrough.agents.runs.thinning import Thinning
 from readthrough.errors import MissingExtraError
 from readthrough.memory.postgres_file import CONNECTING, configure, connect, guard
 
@@ -22,8 +22,6 @@ except ImportError as missing:
 
 if TYPE_CHECKING:
     import psycopg
-    from langchain_core.runnables import RunnableConfig
-    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 
 WHAT = "database of checkpoints"
 WAIT_SECONDS = 60.0
@@ -42,26 +40,15 @@ _FORGET_VALUES = """DELETE FROM checkpoint_blobs AS held WHERE thread_id = %(thr
         AND used.key = held.channel AND used.value = held.version)"""
 
 
-class ThinningPostgresSaver(PostgresSaver):
-    """As `thinning.ThinningSaver`: keeps the last `KEPT_STEPS` checkpoints of each graph of a run, and as many more."""
+class ThinningPostgresSaver(Thinning, PostgresSaver):
+    """Checkpoints in a database of PostgreSQL."""
 
-    def put(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """Save a checkpoint; every hundredth time, delete those that nobody will go back to."""
-        saved = super().put(config, checkpoint, metadata, new_versions)
-        if is_time(metadata):
-            where: dict[str, Any] = saved["configurable"]
-            names = {"thread": where["thread_id"], "graph": where["checkpoint_ns"], "kept": KEPT_STEPS}
-            with self._cursor(pipeline=True) as cursor:
-                for table in ("checkpoint_writes", "checkpoints"):
-                    cursor.execute(_FORGET.format(table=table), names)
-                cursor.execute(_FORGET_VALUES, names)
-        return saved
+    def forget(self, names: Mapping[str, Any]) -> None:
+        """Delete all checkpoints of the run `thread` and its graph `graph` but the last `kept`."""
+        with self._cursor(pipeline=True) as cursor:
+            for table in ("checkpoint_writes", "checkpoints"):
+                cursor.execute(_FORGET.format(table=table), names)
+            cursor.execute(_FORGET_VALUES, names)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from readthrough.agents.reading.answering import Reply
+from readthrough.agents.reading.answering import NOT_STATED, Reply
 from readthrough.agents.reading.prompts import replaced, replacements
 from readthrough.agents.runs.estimating import expected
 from readthrough.agents.runs.recipe import changes, key_of, recipe
@@ -94,6 +94,7 @@ def finish(workflow: Workflow, answer: Answer, services: Services, seconds: floa
         plan=services.model.plan_name,
         run=services.run,
         skipped_files=services.shelf.skipped,
+        as_of=services.as_of,
     )
     services.runs.finish(services.run, answer.to_dict())
     return answer
@@ -152,8 +153,16 @@ def _answer(workflow: Workflow, state: dict[str, Any], question: Question, servi
     answer = workflow.conclude(state, question, services)
     refused = denied(state)
     if refused is None:
-        return answer
+        return _sure(answer, services.budget.limits.abstain_below)
     return replace(answer, answer=NOT_ACCEPTED, abstained=True, evidence=(), stopped=refused)
+
+
+def _sure(answer: Answer, least: float | None) -> Answer:
+    """The answer, or a refusal where its confidence is lower than what was asked for."""
+    if least is None or answer.abstained or answer.confidence is None or answer.confidence >= least:
+        return answer
+    unsure = round(1 - answer.confidence, 4)
+    return replace(answer, answer=NOT_STATED, abstained=True, evidence=(), confidence=unsure)
 
 
 def _invoke(

@@ -18,15 +18,15 @@ from readthrough.errors import ReadthroughError, UsageError
 from readthrough.spec import build, names_file
 from readthrough.yaml_strict import YamlFile, read
 
-KEYS = ("workflow", "graph", "model", "chunker", "index", "prompts")
-SETTINGS = ("model", "chunker", "index")
+KEYS = ("workflow", "graph", "model", "chunker", "index", "as_of", "prompts")
+SETTINGS = ("model", "chunker", "index", "as_of")
 INLINE = "graph"
 """The name of a graph that is in no file."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """A workflow, and the settings (model, chunker, index) that its file wants for it."""
+    """A workflow, and the settings (model, chunker, index, as_of) that its file wants for it."""
 
     workflow: Workflow
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -97,7 +97,10 @@ def _file(spec: str | Mapping[str, Any]) -> YamlFile | None:
 
 
 def _check_settings(file: YamlFile, written: Mapping[str, Any]) -> None:
-    """Model, chunker and index, as far as can be said without opening them."""
+    """Model, chunker, index and position, as far as can be said without opening them."""
+    if not isinstance(written.get("as_of"), str | None):
+        hint = "as_of: chapter 12, or another position in quotes"
+        raise file.error(f"as_of = {written['as_of']!r:.60}: a position is text", "as_of", hint=hint)
     _check_model(file, written, "model")
     if "chunker" in written:
         from readthrough.documents.chunking import open_chunker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,8 +11,8 @@ from pydantic import TypeAdapter
 from readthrough.agents.spec.graph import MOST_NODES, MOST_ROUNDS
 from readthrough.catalogue import find, names
 from readthrough.documents.chunking import chunker_options
+from readthrough.spec import described
 
-_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+?)(?=^ {4}\w+: |\Z)", re.MULTILINE | re.DOTALL)
 _EDGE = r"^\s*[\w-]+(\s*->\s*[\w-]+)+\s*$"
 _NODE_NAME = "^[A-Za-z][A-Za-z0-9_-]*$"
 
@@ -29,6 +28,7 @@ def yaml_schema() -> Schema:
         "model": model_schema(definitions),
         "chunker": _chunker(),
         "index": {"enum": names("indexes"), "description": "the index that finds chunks"},
+        "as_of": {"type": "string", "description": "a position after which nothing is read: chapter 12, p. 120, 40%"},
         "prompts": {
             "type": "object",
             "additionalProperties": {"type": "string"},
@@ -78,7 +78,7 @@ def _options(part: type, definitions: dict[str, Any]) -> Schema:
     """The options of a part's dataclass, described by its docstring."""
     schema = TypeAdapter(part).json_schema(ref_template="#/$defs/{model}")
     definitions.update(schema.pop("$defs", {}))
-    said = _attributes(part)
+    said = described(part)
     for name, option in schema.get("properties", {}).items():
         option.pop("title", None)
         if name in said:
@@ -86,13 +86,6 @@ def _options(part: type, definitions: dict[str, Any]) -> Schema:
     schema.pop("title", None)
     about = inspect.cleandoc(part.__doc__ or "").partition("\n")[0]
     return {**schema, "description": about, "additionalProperties": False}
-
-
-def _attributes(part: type) -> dict[str, str]:
-    """What the docstrings of a class and of those that it is made from say of its attributes."""
-    texts = [inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2] for base in part.__mro__]
-    found = (pair for text in reversed(texts) for pair in _ATTRIBUTE.findall(text))
-    return {name: " ".join(said.split()) for name, said in found}
 
 
 def _graph(node: Schema) -> Schema:
@@ -150,11 +143,11 @@ def _plan(definitions: dict[str, Any]) -> Schema:
 
     store = _options(Store, definitions)
     del store["properties"]["form"]
-    described = _attributes(Plan)
+    said = described(Plan)
     properties = {}
     for key, (point, usual) in KEYS.items():
         one = part_schema(point, definitions, "") if point else _one_of(FORMS, dict.fromkeys(FORMS, store), "")
-        properties[key] = {**one, "anyOf": [{"enum": [usual]}, *one["anyOf"]], "description": described[key]}
+        properties[key] = {**one, "anyOf": [{"enum": [usual]}, *one["anyOf"]], "description": said[key]}
     plan = {"type": "object", "properties": properties, "additionalProperties": False}
     return {"description": "how attention is computed; exactly where left out", "anyOf": [{"enum": [DENSE]}, plan]}
 

@@ -3,7 +3,7 @@
 Source: Zhang et al., "Chain of Agents: Large Language Models Collaborating on Long-Context Tasks", NeurIPS 2024,
 arXiv 2406.02818, algorithm 1 and the prompts of its appendix (no authors' code).
 
-Differs from the paper: chunks are cut at passage borders and evened out; evidence pointers travel with the message:
+Differs from the paper: chunks are cut at passage borders; evidence pointers travel with the message:
 at each step the sentences of the source that the new message was written from are found while the chunk is at
 hand, so the answer's quotes come from the source itself. Neither changes what the workers read. The manager reads
 passages of the source beside the message (`reading.grounding`). `passage_tokens` 0, `abstain_below` 0 and
@@ -22,8 +22,8 @@ from readthrough.agents.reading.answering import Reply
 from readthrough.agents.reading.concluding import carry, quotes_for
 from readthrough.agents.reading.grounding import Grounded, Notes, spans_of
 from readthrough.agents.reading.looking import look
-from readthrough.agents.reading.passages import as_data, windows
-from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
+from readthrough.agents.reading.passages import as_data, prompt_tokens, windows
+from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt, held_tokens
 from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
@@ -134,10 +134,10 @@ class ChainOfAgents(Grounded):
 
     def _windows(self, question: str, services: Services) -> list[list[int]]:
         window = min(self.window_tokens, services.model.window_tokens)
-        frame = WORKER.format(chunk="", message="", question=question)
+        frame, asked = services.model.count_tokens([WORKER.format(chunk="", message="", question=""), question])
         # The message comes back as part of the next prompt, and the chat template takes a few dozen tokens.
-        room = window - services.model.count_tokens([frame])[0] - 2 * self.message_tokens - TEMPLATE_TOKENS
-        tokens = services.shelf.count_tokens(services.model)
+        room = window - frame - held_tokens(asked) - 2 * self.message_tokens - TEMPLATE_TOKENS
+        tokens = prompt_tokens(services)
         if room < max(tokens.values(), default=0):
             raise PromptTooLongError(
                 f"a window of {window} tokens leaves {max(room, 0)} for a chunk",

@@ -36,7 +36,7 @@ from readthrough.agents.reading.extracting import (
 )
 from readthrough.agents.reading.filling import Filled, Source, assemble, joined
 from readthrough.agents.reading.finding import find_chunks
-from readthrough.agents.reading.passages import in_reading_order, section_text, windows, within_budget
+from readthrough.agents.reading.passages import in_reading_order, prompt_tokens, section_text, windows, within_budget
 from readthrough.agents.reading.pointers import sentence_at
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS
 from readthrough.agents.reading.schemas import Field, form_of, leaves, load_schema, problems
@@ -204,7 +204,7 @@ class Extract(Workflow):
         asked = [ITEMS + blank.asked() + described(blank) for blank in form.blanks() if not blank.plain]
         frame = max(services.model.count_tokens(asked)) + TEMPLATE_TOKENS
         room = min(self.window_tokens, services.model.window_tokens - frame - self.list_tokens)
-        longest = max(services.shelf.count_tokens(services.model).values(), default=0)
+        longest = max(prompt_tokens(services).values(), default=0)
         if room < longest:
             raise PromptTooLongError(
                 f"a window of {max(room, 0)} tokens has no room for a passage of {longest}",
@@ -222,7 +222,7 @@ class Extract(Workflow):
         found = [self._chunks(services, question, [plain[number] for number in group]) for group in groups]
         every: list[list[int]] = []
         if lists:
-            every = windows(shelf.chunk_ids(), shelf.count_tokens(services.model), self._room(form, services))
+            every = windows(shelf.chunk_ids(), prompt_tokens(services), self._room(form, services))
         plan = {
             "whole": self._whole(services),
             "fill": list(zip(groups, found, strict=True)),

@@ -26,7 +26,7 @@ from readthrough.agents.reading.answering import Reply
 from readthrough.agents.reading.concluding import Span, quotes_for, to_spans
 from readthrough.agents.reading.finding import find_chunks
 from readthrough.agents.reading.grounding import Grounded, Notes, spans_of
-from readthrough.agents.reading.passages import numbered, windows
+from readthrough.agents.reading.passages import numbered, prompt_tokens, windows
 from readthrough.agents.reading.pointers import sentences
 from readthrough.agents.reading.prompts import Prompt
 from readthrough.agents.runs.budget import with_spare
@@ -153,6 +153,11 @@ class GraphReader(Grounded):
     enough_above: float | None = 0.9
     drop_below: float = 0.15
 
+    @property
+    def prepares(self) -> bool:
+        """Facts that the model writes are kept."""
+        return self.facts == "written"
+
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: survey (what has no facts yet), extract (a batch a step), connect (the graph), plan, start (the
         initial nodes), explore (a step of all paths), answer."""
@@ -221,7 +226,7 @@ class GraphReader(Grounded):
     def _survey(self, state: State, runtime: Runtime[Services]) -> State:
         """The windows of every document, and those of them that have no facts yet."""
         services, room = runtime.context, self._room(runtime.context)
-        tokens, plan = services.shelf.count_tokens(services.model), []
+        tokens, plan = prompt_tokens(services), []
         for number, entry in enumerate(services.shelf.documents):
             chunks = {chunk.id: chunk for chunk in services.shelf.chunks(entry.id)}
             for window in windows(list(chunks), tokens, room):
@@ -274,9 +279,10 @@ class GraphReader(Grounded):
         services = runtime.context
         graph = EntityGraph.from_json(services.get_json(state["graph"]))
         found = services.shelf.get(find_chunks(services.shelf, Question.of(state), self.index, _FOUND_CHUNKS))
-        ranked = rank_facts(services, graph, Question.of(state).with_choices, found)
+        asked = Question.of(state).with_choices
+        ranked = rank_facts(services, graph, asked, found)
         explorer = self._explorer({**state, "ranked": services.put_json(ranked)}, services)
-        nodes = initial_nodes(explorer, self.candidates, self.initial_nodes)
+        nodes = initial_nodes(services, graph, ranked, asked, self.candidates, self.initial_nodes)
         walk = Walk([Path(node) for node in nodes], visited=list(nodes))
         if not nodes:  # no fact was found: the passages that the index finds are read
             chosen = list(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 from readthrough.agents.base import Question, Workflow, add_nodes, ledger
 from readthrough.agents.reading.answering import ANSWER_TOKENS, Reply
 from readthrough.agents.reading.concluding import answer_cost, answer_if_stated, quotes_for
-from readthrough.agents.reading.passages import as_data, windows
+from readthrough.agents.reading.passages import as_data, prompt_tokens, windows
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
 from readthrough.agents.reading.queries import wanted_words, wants_summary
 from readthrough.agents.reading.rounds import FROM_PROGRESS, MOST_ROUNDS, Rounds
@@ -208,7 +208,7 @@ class IterativeSummary(Workflow):
         # A summary may stand in the prompt of the next one, which is as long, or in that of an answer.
         held = max(2 * summary, self.summary_tokens, ANSWER_TOKENS) + (2 * self.round_tokens if self.rounds > 1 else 0)
         room = min(self.window_tokens, services.model.window_tokens - frame_tokens - held)
-        needed = max(tokens.values(), default=0)
+        needed = max(prompt_tokens(services).values(), default=0)
         if self.form == "hierarchical" and sum(tokens.values()) > room:
             needed = max(needed, 2 * self.summary_tokens)
         if room < needed:
@@ -221,8 +221,7 @@ class IterativeSummary(Workflow):
     def _plan(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
         sizes = self._sizes(Question.of(state), services)
-        tokens = services.shelf.count_tokens(services.model)
-        plan = windows(services.shelf.chunk_ids(), tokens, sizes.room_tokens)
+        plan = windows(services.shelf.chunk_ids(), prompt_tokens(services), sizes.room_tokens)
         digest = services.put_json(plan)
         counters: State = {"words": sizes.words, "room": sizes.room_tokens, "read": 0, "level": 0, "at": 0, "cut": 0}
         return {**counters, "plan": digest, "groups": digest, "left": len(plan), "made": None, "rounds": 0}

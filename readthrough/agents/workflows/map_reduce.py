@@ -8,7 +8,7 @@ are dropped; what is left is collapsed while it is over budget, then reduced, we
 Differs from the paper: with `confidence="scored"` (the default) how sure a window is to state the answer is scored by
 logits before anything is written; a window that is not gets no note, and the others a short one. (A note cannot be
 scored in its window's place: it repeats the question, whatever its window says.) `confidence="written"` is the paper's
-form. In both, windows are evened out and cut at passage borders, evidence pointers are found at map time, passages of
+form. In both, windows are cut at passage borders, evidence pointers are found at map time, passages of
 the source are read beside the notes (`reading.grounding`; `passage_tokens` 0 leaves them out), and the reply is refused
 where these do not state it.
 """
@@ -16,6 +16,7 @@ where these do not state it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
@@ -23,18 +24,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 from readthrough.agents.base import Question, add_nodes, ledger
 from readthrough.agents.reading.answering import ANSWER_TOKENS, Reply
 from readthrough.agents.reading.concluding import Span, carry, quotes_for
+from readthrough.agents.reading.finding import find_chunks
 from readthrough.agents.reading.forms import fill
 from readthrough.agents.reading.grounding import Grounded, Notes, spans_of
 from readthrough.agents.reading.looking import stated_each
-from readthrough.agents.reading.passages import numbered, section_text, windows, within_budget
+from readthrough.agents.reading.passages import evened, numbered, prompt_tokens, section_text, windows, within_budget
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
+from readthrough.agents.reading.summarizing import written
 from readthrough.agents.runs.budget import with_spare
 from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.models.base import Request
+from readthrough.models.structured import prompted
 from readthrough.types import Answer, Chunk, Cost, Event
 
 if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.runtime import Runtime
 
@@ -85,6 +90,9 @@ NO_INFORMATION = "NO INFORMATION"
 _PART_RATIO = 0.5
 # A written form has several fields.
 _FORM = 4
+# Of a text that is not read whole so many chunks say which windows are; one of this rank counts half as the first.
+_FOUND_CHUNKS = 200
+_RANKS = 60
 # Notes are put together into one of at most a fifth of the room, so that a prompt holds four of these.
 _SHRINK = 5
 
@@ -119,6 +127,8 @@ class MapReduce(Grounded):
     """Reads every part alone, in parallel, and answers from what all of them say, weighed by confidence (2410.09342).
 
     Attributes:
+        most_tokens: the most tokens of text that are read: of a longer one the windows in which the index finds most,
+            best first. 0 reads all.
         window_tokens: the most tokens of text in a prompt: of a window, and of notes that are put together.
         part_tokens: the most tokens of the note on a window.
         parallel: how many windows are read in one step; fewer where a budget leaves no room for as many.
@@ -129,6 +139,7 @@ class MapReduce(Grounded):
 
     name: ClassVar[str] = "map-reduce"
 
+    most_tokens: int = 0
     window_tokens: int = 3900
     part_tokens: int = 96
     parallel: int = 8
@@ -140,20 +151,28 @@ class MapReduce(Grounded):
         for name in ("window_tokens", "part_tokens", "parallel", "pointers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if self.most_tokens < 0:
+            raise ValueError(f"most_tokens must not be negative, got {self.most_tokens}")
 
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: plan (the windows), map (a batch of windows a step), collapse (while over budget), reduce."""
-        from langgraph.graph import END, START, StateGraph
+        from langgraph.graph import START, StateGraph
 
         graph = StateGraph(State, context_schema=Services)
+        graph.add_edge(START, self.add_to(graph))
+        return graph.compile()
+
+    def add_to(self, graph: StateGraph[Any, Services, Any, Any]) -> str:
+        """Add the nodes to a graph whose state holds this one's; returns the name of the first."""
+        from langgraph.graph import END
+
         nodes = {"plan": self._plan, "map": self._map, "collapse": self._collapse, "reduce": self._reduce}
         add_nodes(graph, nodes)
-        graph.add_edge(START, "plan")
         graph.add_edge("plan", "map")
         graph.add_conditional_edges("map", _next, ["map", "collapse", "reduce"])
         graph.add_conditional_edges("collapse", _next, ["collapse", "reduce"])
         graph.add_edge("reduce", END)
-        return graph.compile()
+        return "plan"
 
     def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
         """The reply with the quotes that stand for it, out of the places that the notes stand on."""
@@ -173,6 +192,8 @@ class MapReduce(Grounded):
         """Every window once, its note, and the reply. Scoring a window reads nothing again but the question."""
         count = len(self._windows(question, services))
         text = sum(services.shelf.count_tokens(services.model).values())
+        if 0 < self.most_tokens < text:
+            count, text = math.ceil(count * self.most_tokens / text), self.most_tokens
         frame = services.model.count_tokens([self._ask(question)])[0] + TEMPLATE_TOKENS
         calls_a_window = 3 if self._scored(services) else 1
         written = int(count * self.part_tokens * _PART_RATIO)
@@ -191,8 +212,11 @@ class MapReduce(Grounded):
 
     def _room(self, question: Question, services: Services) -> int:
         """Tokens of text that a prompt has room for beside what is written."""
-        written = self.part_tokens if self._scored(services) else _FORM * self.part_tokens
-        frame = max(services.model.count_tokens([self._ask(question, prompt=prompt) for prompt in (EXTRACT, MAP)]))
+        written, asked = self.part_tokens, Request.user(self._ask(question, prompt=EXTRACT))
+        if not self._scored(services):  # where a server knows no schema, it stands in the prompt
+            written = _FORM * self.part_tokens
+            asked = prompted(Request.user(self._ask(question, prompt=MAP), schema=_form(self.part_tokens)))
+        frame = services.model.count_tokens([asked.messages[-1].content])[0]
         return min(self.window_tokens, services.model.window_tokens - frame - written - TEMPLATE_TOKENS)
 
     def _notes_room(self, question: Question, services: Services) -> int:
@@ -201,7 +225,7 @@ class MapReduce(Grounded):
         return min(room - room // _SHRINK, services.model.window_tokens - ANSWER_TOKENS - 2 * TEMPLATE_TOKENS)
 
     def _windows(self, question: Question, services: Services) -> list[list[int]]:
-        tokens = services.shelf.count_tokens(services.model)
+        tokens = prompt_tokens(services)
         room = self._room(question, services)
         if room < max(tokens.values(), default=0) or self._notes_room(question, services) < 2 * self.part_tokens:
             raise PromptTooLongError(
@@ -212,9 +236,21 @@ class MapReduce(Grounded):
 
     def _plan(self, state: State, runtime: Runtime[Services]) -> State:
         services = runtime.context
-        plan = self._windows(Question.of(state), services)
-        self.grounding.prepare(services, Question.of(state))
+        question = Question.of(state)
+        plan = self._best(services, question, self._windows(question, services))
+        self.grounding.prepare(services, question)
         return {"plan": services.put_json(plan), "at": 0, "parts": None, "next": "map"}
+
+    def _best(self, services: Services, question: Question, plan: list[list[int]]) -> list[list[int]]:
+        """As many windows as `most_tokens` holds, one at least: those in which the index finds most, best first."""
+        tokens = services.shelf.count_tokens(services.model)
+        sizes = {place: sum(tokens[chunk] for chunk in window) for place, window in enumerate(plan)}
+        if not 0 < self.most_tokens < sum(sizes.values()):
+            return plan
+        found = find_chunks(services.shelf, question, self.index, _FOUND_CHUNKS)
+        worth = {chunk: 1 / (_RANKS + rank) for rank, chunk in enumerate(found)}
+        order = sorted(sizes, key=lambda place: -sum(worth.get(chunk, 0.0) for chunk in plan[place]))
+        return [plan[place] for place in within_budget(order, sizes, self.most_tokens) or order[:1]]
 
     def _map(self, state: State, runtime: Runtime[Services]) -> State:
         """Read a batch of windows; after the last, bring the parts of all steps together."""
@@ -249,7 +285,7 @@ class MapReduce(Grounded):
         sure = stated_each(services, texts, question)
         worth = [place for place, share in enumerate(sure) if share >= self.drop_below]
         requests = [Request.user(self._ask(question, texts[place]), max_tokens=self.part_tokens) for place in worth]
-        notes = [completion.text.strip() for completion in services.complete(requests)]
+        notes = [written(completion)[0] for completion in services.complete(requests)]
         return [
             Part(note, round(sure[place], 4), carry(services, question.text, note, [], read[place], self.pointers))
             for place, note in zip(worth, notes, strict=True)
@@ -285,7 +321,7 @@ class MapReduce(Grounded):
         parts = _parts(services, state["parts"])
         lengths = _lengths(services, parts)
         room = max(self._notes_room(question, services), 2 * max(lengths))
-        groups = [[parts[at] for at in group] for group in windows(range(len(parts)), dict(enumerate(lengths)), room)]
+        groups = [[parts[at] for at in group] for group in evened(range(len(parts)), dict(enumerate(lengths)), room)]
         asked = [COLLAPSE.format(parts=_shown(group), question=question.text) for group in groups if len(group) > 1]
         completions = services.complete([Request.user(each, max_tokens=room // _SHRINK) for each in asked])
         texts = iter(completion.text.strip() for completion in completions)

@@ -28,7 +28,7 @@ from readthrough.agents.reading.answering import Reply
 from readthrough.agents.reading.concluding import carry, quotes_for
 from readthrough.agents.reading.gating import GATE_BELOW, PASS_RATIO, Scale, gate_cost, passing, scale
 from readthrough.agents.reading.grounding import Grounded, Notes, spans_of
-from readthrough.agents.reading.passages import as_data, section_text, windows
+from readthrough.agents.reading.passages import as_data, prompt_tokens, section_text, windows
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
 from readthrough.agents.reading.queries import wants_summary
 from readthrough.agents.runs.budget import with_spare
@@ -180,7 +180,7 @@ class MemoryAgent(Grounded):
         return min(self.chunk_tokens, services.model.window_tokens - frame - 2 * self.memory_tokens - TEMPLATE_TOKENS)
 
     def _sections(self, question: Question, services: Services) -> list[list[int]]:
-        room, tokens = self._room_tokens(question, services), services.shelf.count_tokens(services.model)
+        room, tokens = self._room_tokens(question, services), prompt_tokens(services)
         largest = max(tokens.values(), default=0)
         if room < largest:
             raise PromptTooLongError(
@@ -194,7 +194,7 @@ class MemoryAgent(Grounded):
         services, question = runtime.context, Question.of(state)
         sections = self._sections(question, services)
         self.grounding.prepare(services, question)
-        tokens = services.shelf.count_tokens(services.model)
+        tokens = prompt_tokens(services)
         plan = {
             "room": self._room_tokens(question, services),
             "sections": [[(chunk, tokens[chunk]) for chunk in section] for section in sections],

@@ -236,7 +236,10 @@ class Retrieve(Workflow):
         """Look at the best passages and decide whether they state the answer."""
         services = runtime.context
         question = Question.of(state)
-        passages = self._passages(services, _heaviest(state["weighed"]) or state["candidates"], question)
+        return self._looked(services, question, self._passages(services, ranking(state), question))
+
+    def _looked(self, services: Services, question: Question, passages: Sequence[Chunk]) -> State:
+        """Whether passages state the answer, and which of them."""
         material = passages_material(services, passages)
         ids = [chunk.id for chunk in passages]
         if question.choices is not None:  # one is taken in any case
@@ -356,8 +359,13 @@ class Retrieve(Workflow):
 
     def _ranked(self, state: Mapping[str, Any], passages: Sequence[Chunk]) -> list[Chunk]:
         """Passages in the order in which they were found."""
-        places = {chunk: place for place, chunk in enumerate(_heaviest(state["weighed"]) or state["candidates"])}
+        places = {chunk: place for place, chunk in enumerate(ranking(state))}
         return sorted(passages, key=lambda chunk: places.get(chunk.id, len(places)))
+
+
+def ranking(state: Mapping[str, Any]) -> list[int]:
+    """The candidates by weight, where they were weighed, or as they were found."""
+    return _heaviest(state["weighed"]) or list(state["candidates"])
 
 
 def _heaviest(weighed: Mapping[int, float]) -> list[int]:

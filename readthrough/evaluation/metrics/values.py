@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date as Date
 
+from readthrough.agents.reading.values import dates
 from readthrough.evaluation.base import Example
 from readthrough.evaluation.metrics.answers import best, normalise
 
@@ -12,35 +13,6 @@ from readthrough.evaluation.metrics.answers import best, normalise
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.,])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![A-Za-z0-9_]|[.,]\d)")
 _MARKS = str.maketrans("", "", "*[]")
 _CREDIT_RATIO = 0.75
-
-_MONTHS = (
-    "january jan januar jänner janvier janv enero ene",
-    "february feb februar février févr febrero",
-    "march mar märz mär mars marzo",
-    "april apr avril avr abril abr",
-    "may mai mayo",
-    "june jun juni juin junio",
-    "july jul juli juillet juil julio",
-    "august aug août agosto ago",
-    "september sep sept septembre septiembre",
-    "october oct oktober okt octobre octubre",
-    "november nov novembre noviembre",
-    "december dec dezember dez décembre déc diciembre dic",
-)
-_MONTH_NUMBERS = {name: number for number, names in enumerate(_MONTHS, 1) for name in names.split()}
-_MONTH = rf"(?P<name>{'|'.join(sorted(_MONTH_NUMBERS, key=len, reverse=True))})\b\.?"
-_YEAR, _DAY = r"(?P<year>\d{4})", r"(?P<day>\d{1,2})"
-_DATES = tuple(
-    re.compile(rf"(?<!\d){form}(?!\d)", re.IGNORECASE)
-    for form in (
-        rf"{_YEAR}([-/.])(?P<month>\d{{1,2}})\2{_DAY}",
-        rf"{_YEAR}\s*年\s*(?P<month>\d{{1,2}})\s*月\s*{_DAY}",
-        rf"{_DAY}\.\s*(?P<month>\d{{1,2}})\.\s*{_YEAR}",
-        rf"(?P<month>\d{{1,2}})([-/]){_DAY}\2{_YEAR}",
-        rf"{_DAY}(?:\.|st|nd|rd|th|er)?\s+(?:of\s+|de\s+)?{_MONTH},?\s+(?:de\s+|del\s+)?{_YEAR}",
-        rf"\b{_MONTH}\s+{_DAY}(?:st|nd|rd|th)?,?\s+{_YEAR}",
-    )
-)
 
 
 def number(answer: str, example: Example) -> float:
@@ -55,7 +27,7 @@ def number(answer: str, example: Example) -> float:
 def date(answer: str, example: Example) -> float:
     """1 where the answer names the gold date, written in whatever way, and no other.
 
-    Dates are read in English, German, French, Spanish and Chinese; of `3/5/2024` the month stands first.
+    Dates are read as `readthrough.agents.reading.values.dates` reads them, the likelier day of each.
     """
     return best(_date_score, answer, example)
 
@@ -87,14 +59,4 @@ def _date_score(answer: str, gold: str) -> float:
 
 
 def _dates(text: str) -> set[Date]:
-    found = (_date(match.groupdict()) for form in _DATES for match in form.finditer(text))
-    return {day for day in found if day is not None}
-
-
-def _date(parts: dict[str, str | None]) -> Date | None:
-    name, month = parts.get("name"), parts.get("month")
-    number = _MONTH_NUMBERS[name.lower()] if name else int(month or 0)
-    try:
-        return Date(int(parts["year"] or 0), number, int(parts["day"] or 0))
-    except ValueError:  # the 31st of April, or the day and month the other way round: no date
-        return None
+    return {days[0] for _, days in dates(text)}

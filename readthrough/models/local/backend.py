@@ -83,7 +83,8 @@ class LocalModel(ModelBackend):
         readings_bytes: the most bytes that they take, and at most a tenth of what is free on the disk; 0 keeps none.
         running_replies: the most replies written side by side.
         running_bytes: the most KV that replies or scores computed side by side may need (one always runs).
-        draft_tokens: the most tokens that prompt lookup drafts for a step of a greedy reply; 0 turns it off.
+        draft_tokens: the most tokens that prompt lookup drafts for a step of a greedy reply, where the last draft came
+            true; 0 turns it off.
         on_event: hears of progress in the stages `load`, `prefill` and `decode`.
     """
 
@@ -100,7 +101,7 @@ class LocalModel(ModelBackend):
     readings_bytes: int = 10 << 30
     running_replies: int = 16
     running_bytes: int = 2 << 30
-    draft_tokens: int = 7
+    draft_tokens: int = 15
     on_event: Callable[[Event], None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -117,6 +118,7 @@ class LocalModel(ModelBackend):
         self.window_tokens = self.window_tokens or loaded.window_tokens
         self._check_plan(loaded)
         self.tokenizer_id = self.name
+        self.repeatable = True
         self.capabilities: frozenset[Capability] = frozenset({"logits", "schema", "stream"})
         if self.plan_name == DENSE:
             self.capabilities |= {"attention"}
@@ -195,8 +197,8 @@ class LocalModel(ModelBackend):
     def attention_mass(self, request: Request, texts: Sequence[str], asked: str) -> Attention:
         """How much attention the tokens of `asked` pay to each of `texts`, which stand in the request before it.
 
-        Each share is the sum over the text's tokens, the mean over those of `asked`, heads and layers. What stands
-        before `asked` is computed once for all that is asked about the same texts.
+        Shares are means over the tokens of `asked`, heads and layers; that of a text is the sum over its tokens. What
+        stands before `asked` is computed once for all that is asked about the same texts.
 
         Raises:
             UsageError: a text, or `asked` behind the last of them, is not in the messages in that order.
@@ -216,7 +218,8 @@ class LocalModel(ModelBackend):
             found = notice(self._engine, tokens, spans)
         seconds = time.perf_counter() - started
         usage = Usage(spans[-1][1], found.cached_tokens, 0, 1, seconds)
-        return Attention(found.shares, found.tokens, usage)
+        shares = tuple(math.fsum(each) for each in found.by_token)
+        return Attention(shares, tuple(map(len, found.by_token)), usage, found.by_token)
 
     def prefill(self, request: Request) -> Prefilled:
         """Read a request's prompt now, so that this request and others that begin like it need not read it later.

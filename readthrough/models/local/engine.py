@@ -154,7 +154,7 @@ class Engine:
             job.cached_tokens = job.sequence.length - job.charged_tokens
         self.advance(jobs)
         for job in jobs:
-            self.kept.add(job.key, job.sequence)
+            self.kept.add(*job.lasting)
             least = TOKENS_MIN if job.recurs else STORED_TOKENS_MIN
             later = isinstance(self.kept, Tiers) or job.spans
             if self.readings is not None and not later and len(job.tokens) - job.cached_tokens >= least:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from readthrough.models.local.grammar import SchemaGrammar
 from readthrough.models.local.jobs import Job
 from readthrough.models.local.joining import keyed
 from readthrough.models.local.memory import is_out_of_memory, out_of_memory
-from readthrough.models.local.prompts import Spans, Tokens
+from readthrough.models.local.prompts import Spans, Tokens, common_length
 from readthrough.models.local.text import ReplyText
 from readthrough.types import Event
 
@@ -69,7 +70,7 @@ class Writer:
 
     def write(self, replies: Seq[Reply]) -> None:
         """Write every reply to its end."""
-        waiting = deque(replies)
+        waiting = deque(sorted(replies, key=lambda reply: reply.prompt.tobytes()))  # what begins alike goes together
         running: list[Reply] = []
         done = 0
         while waiting or running:
@@ -87,17 +88,17 @@ class Writer:
                     self.engine.on_event(Event("decode", done, len(replies), "replies"))
             running = [reply for reply in running if not reply.finish]
 
-    def _needs_bytes(self, reply: Reply) -> int:
-        return (len(reply.prompt) + reply.request.max_tokens) * self.engine.token_bytes
+    def _needs_bytes(self, replies: Seq[Reply]) -> int:
+        """The KV of replies at their longest; what one shares with its neighbour is there once."""
+        shared = sum(common_length(before.prompt, reply.prompt) for before, reply in pairwise(replies))
+        return (sum(len(each.prompt) + each.request.max_tokens for each in replies) - shared) * self.engine.token_bytes
 
     def _admit(self, waiting: deque[Reply], running: Seq[Reply]) -> list[Reply]:
         joining: list[Reply] = []
-        room = self.limits.kv_bytes - sum(map(self._needs_bytes, running))
         while waiting and len(running) + len(joining) < self.limits.running:
-            needed = self._needs_bytes(waiting[0])
-            if needed > room and (running or joining):
+            together = [*running, *joining, waiting[0]]
+            if len(together) > 1 and self._needs_bytes(together) > self.limits.kv_bytes:
                 break
-            room -= needed
             joining.append(waiting.popleft())
         return joining
 

@@ -27,6 +27,7 @@ class Job:
         sequence: after the run, the KV of all tokens.
         spans: the texts that were read apart, where there are any; the prompt begins with what is joined of them.
         recurs: the tokens are a text that is known to be read again.
+        lasting_tokens: of how many of its first tokens the KV is worth keeping; None for all.
         charged_tokens: tokens of shared prefixes that were computed on this job's account.
         cached_tokens: after the run, how many tokens did not have to be computed for this job.
         snapshots: the numbers of the entries that are kept of it where it was compressed.
@@ -38,6 +39,7 @@ class Job:
     take: Take
     spans: Spans = ()
     recurs: bool = False
+    lasting_tokens: int | None = None
     sequence: Sequence = field(default_factory=Sequence)
     charged_tokens: int = 0
     cached_tokens: int = 0
@@ -48,6 +50,13 @@ class Job:
     def key(self) -> Tokens:
         """By what its KV is told from that of other jobs."""
         return keyed(self.tokens, self.spans)
+
+    @property
+    def lasting(self) -> tuple[Tokens, Sequence]:
+        """What is kept of it for later calls: tokens by which it is found, and their KV."""
+        if self.lasting_tokens is None or self.lasting_tokens < self.sequence.floor:
+            return self.key, self.sequence
+        return self.key[: self.lasting_tokens], self.sequence.fork(self.lasting_tokens)
 
     @property
     def joined_tokens(self) -> int:

@@ -18,15 +18,14 @@ from readthrough.models.local.prompts import Spans, Tokens
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """The shares of the texts, their tokens, and what of the prompt did not have to be computed."""
+    """The shares of each text's tokens, and what of the prompt did not have to be computed."""
 
-    shares: tuple[float, ...]
-    tokens: tuple[int, ...]
+    by_token: tuple[tuple[float, ...], ...]
     cached_tokens: int
 
 
 def notice(engine: Engine, tokens: Tokens, spans: Spans) -> Noticed:
-    """The mean attention of the tokens in the last of `spans` to the tokens in each of the others, summed over these.
+    """The mean attention of the tokens in the last of `spans` to each token in the others.
 
     Means are over the asking tokens, query heads and layers. What stands before the question is kept for later calls.
 
@@ -44,9 +43,8 @@ def notice(engine: Engine, tokens: Tokens, spans: Spans) -> Noticed:
             "the attention of this model is not shown: it attends within a window, or by chunks",
             hint="rerank by likelihood instead",
         )
-    below = np.concatenate([[0.0], np.cumsum(watched.total / watched.rows)])
-    shares = tuple(float(below[to] - below[since]) for since, to in spans[:-1])
-    return Noticed(shares, tuple(to - since for since, to in spans[:-1]), job.cached_tokens)
+    mean = watched.total / watched.rows
+    return Noticed(tuple(tuple(mean[since:to].tolist()) for since, to in spans[:-1]), job.cached_tokens)
 
 
 class _Watched:

@@ -54,7 +54,10 @@ def score(engine: Engine, questions: Seq[Question], kv_bytes: int) -> None:
                 inputs.setdefault(continuation[:-1].tobytes(), []).append(index)
         for same in inputs.values():
             tokens = np.concatenate([question.prompt, question.continuations[same[0]][:-1]])
-            jobs.append((Job(tokens, len(question.prompt) - 1, _Adder(question, same), question.spans), question))
+            job = Job(tokens, len(question.prompt) - 1, _Adder(question, same), question.spans)
+            job.lasting_tokens = len(question.prompt)  # the same text is given again, the continuation is not
+            jobs.append((job, question))
+    jobs.sort(key=lambda each: each[0].tokens.tobytes())  # what begins alike is computed together
     for group in _groups(jobs, kv_bytes // engine.token_bytes):
         engine.run([job for job, _ in group])
         for job, question in group:

@@ -14,8 +14,9 @@ It needs a model and trees, so it has no name among the catalogue's indexes: mak
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
 
 from readthrough.errors import UsageError
 from readthrough.retrieval.base import Among, Judge
@@ -59,6 +60,76 @@ class Walking:
             raise ValueError("beam, steps and most_tokens must be at least 1")
         if not 0 < self.own_share <= 1 or not 1 <= self.anchors <= SLATE // 2:
             raise ValueError(f"own_share must be above 0 and at most 1, anchors 1 to {SLATE // 2}")
+
+
+@dataclass
+class Walk:
+    """What was seen on one walk: it can be put aside between two steps, and gone on with.
+
+    Attributes:
+        beam: what is opened next; None stands for the tops of all trees. Empty where the walk is over.
+        steps: how many were taken.
+        parents: what was seen with the summary that it was first seen under, in that order.
+        seen: how much each place fits the question by itself.
+        slates: the scores of places that were weighed side by side.
+        opened: summaries that are in the beam, or were.
+    """
+
+    beam: list[Place | None] = field(default_factory=lambda: [None])
+    steps: int = 0
+    parents: dict[Place, Place | None] = field(default_factory=dict)
+    seen: dict[Place, float] = field(default_factory=dict)
+    slates: list[dict[Place, float]] = field(default_factory=list)
+    opened: set[Place] = field(default_factory=set)
+
+    def path(self, place: Place, own_share: float) -> float:
+        """A node's own score and those above it, the nearer the more."""
+        parent = self.parents[place]
+        if parent is None:
+            return self.seen[place]
+        return own_share * self.seen[place] + (1 - own_share) * self.path(parent, own_share)
+
+    def depth(self, place: Place | None) -> int:
+        """How many summaries lie above a place, and itself."""
+        depth = 0
+        while place is not None:
+            place = self.parents[place]
+            depth += 1
+        return depth
+
+    def to_json(self) -> dict[str, Any]:
+        """The walk as plain values, the names of documents once."""
+        documents = list(dict.fromkeys(document for document, _ in self.parents))
+        numbers = {document: number for number, document in enumerate(documents)}
+
+        def short(place: Place | None) -> list[int] | None:
+            return place and [numbers[place[0]], place[1]]
+
+        return {
+            "documents": documents,
+            "steps": self.steps,
+            "beam": [short(place) for place in self.beam],
+            "parents": [(short(place), short(parent)) for place, parent in self.parents.items()],
+            "seen": [(short(place), score) for place, score in self.seen.items()],
+            "slates": [[(short(place), score) for place, score in slate.items()] for slate in self.slates],
+            "opened": [short(place) for place in sorted(self.opened)],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Walk:
+        """The walk that `to_json` was asked of."""
+
+        def whole(short: Sequence[int]) -> Place:
+            return value["documents"][short[0]], short[1]
+
+        return cls(
+            beam=[short and whole(short) for short in value["beam"]],
+            steps=value["steps"],
+            parents={whole(short): parent and whole(parent) for short, parent in value["parents"]},
+            seen={whole(short): score for short, score in value["seen"]},
+            slates=[{whole(short): score for short, score in slate} for slate in value["slates"]],
+            opened={whole(short) for short in value["opened"]},
+        )
 
 
 class WalkIndex:
@@ -105,21 +176,57 @@ class WalkIndex:
                 f"most_tokens = {most}",
                 hint="raise most_tokens, take fewer steps, or ask about fewer documents",
             )
-        walk = _Walk(self._judge, query, self._walking)
-        opened: set[Place] = set()
-        beam: list[Place | None] = [None]
-        for step in range(self._walking.steps + 1):
-            children = {parent: wood.children(parent) for parent in beam}
-            new = [child for each in children.values() for child in each]
-            walk.weigh(children, {child: self._shown(wood.text(child).strip()) for child in new})
-            self._on_event(Event("walk", step, self._walking.steps, "steps"))
-            ranked = sorted(walk.seen, key=lambda place: -walk.path(place))
-            closed = [place for place in ranked if wood.is_summary(place) and place not in opened]
-            beam = list(closed[: self._walking.beam])
-            opened.update(closed[: self._walking.beam])
-            if not beam:
-                break
-        return [(wood.chunk(place), walk.path(place)) for place in ranked if not wood.is_summary(place)][:k]
+        walk = Walk()
+        while walk.beam:
+            self._step(walk, query, wood)
+        return self.hits(walk, k)
+
+    def step(self, walk: Walk, query: str, among: Among = None) -> None:
+        """One step of a walk for `query`; it is over when its beam is empty."""
+        self._step(walk, query, _Wood(self._ground, self._trees, among))
+
+    def ranked(self, walk: Walk) -> list[tuple[Place, float]]:
+        """All that a walk has seen with the scores of the paths to it, best first."""
+        scores = {place: walk.path(place, self._walking.own_share) for place in walk.seen}
+        return sorted(scores.items(), key=lambda each: -each[1])
+
+    def hits(self, walk: Walk, k: int) -> list[tuple[int, float]]:
+        """The `k` best of the chunks that a walk has seen, as `search` returns them."""
+        wood = _Wood(self._ground, self._trees, None)
+        found = ((wood.chunk(place), score) for place, score in self.ranked(walk) if not wood.is_summary(place))
+        return list(islice(found, k))
+
+    def _step(self, walk: Walk, query: str, wood: _Wood) -> None:
+        """Weigh what lies below the beam, and open the best that was seen and not opened yet."""
+        new: dict[Place | None, list[Place]] = {}
+        for parent in walk.beam:
+            new[parent] = [child for child in wood.children(parent) if child not in walk.parents]
+            walk.parents.update((child, parent) for child in new[parent])
+        if self._walking.by == "likelihood":
+            places = [place for below in new.values() for place in below]
+            walk.seen.update(zip(places, raised(self._judge, query, self._texts(wood, places)), strict=True))
+        else:
+            slates = [slate for parent, below in new.items() for slate in self._beside(walk, parent, below)]
+            scored = chosen(self._judge, query, [self._texts(wood, slate) for slate in slates])
+            walk.slates += [dict(zip(slate, scores, strict=True)) for slate, scores in zip(slates, scored, strict=True)]
+            walk.seen = calibrated(walk.slates)
+        self._on_event(Event("walk", walk.steps, self._walking.steps, "steps"))
+        closed = [place for place, _ in self.ranked(walk) if wood.is_summary(place) and place not in walk.opened]
+        walk.beam = list(closed[: self._walking.beam]) if walk.steps < self._walking.steps else []
+        walk.opened.update(place for place in walk.beam if place is not None)
+        walk.steps += 1
+
+    def _texts(self, wood: _Wood, places: Sequence[Place]) -> list[str]:
+        return [self._shown(wood.text(place).strip()) for place in places]
+
+    def _beside(self, walk: Walk, parent: Place | None, below: Sequence[Place]) -> list[list[Place]]:
+        """Nodes in slates, each tied to others: by the best seen as deep, by their parent, or by a neighbour."""
+        depth = walk.depth(parent) + 1
+        alike = [place for place, _ in self.ranked(walk) if walk.depth(place) == depth]
+        anchors = alike[: self._walking.anchors] or ([] if parent is None else [parent])
+        size = SLATE - self._walking.anchors
+        starts = range(0, len(below), size)
+        return [[*below[start : start + size], *(anchors or below[max(0, start - 1) : start])] for start in starts]
 
     def _cost(self, query: str, wood: _Wood) -> Cost:
         """The top, and the summaries that are dearest to open."""
@@ -127,8 +234,7 @@ class WalkIndex:
             return Cost()
         walking = self._walking
         new = [place for place in wood.places() if place not in self._sizes]
-        texts = [self._shown(wood.text(place).strip()) for place in new]
-        self._sizes.update(zip(new, self._judge.count_tokens(texts), strict=True))
+        self._sizes.update(zip(new, self._judge.count_tokens(self._texts(wood, new)), strict=True))
         asked = self._judge.count_tokens([QUESTION_ABOUT + WHICH + query])[0] + CHAT_TOKENS
         largest = max((self._sizes[place] + MARK_TOKENS for place in wood.places()), default=0)
 
@@ -196,56 +302,3 @@ class _Wood:
     def chunk(self, place: Place) -> int:
         """The id of a chunk."""
         return self._ids[place[0]][place[1]]
-
-
-class _Walk:
-    """What was seen on one walk, and what it weighs."""
-
-    def __init__(self, judge: Judge, query: str, walking: Walking) -> None:
-        self._judge = judge
-        self._query = query
-        self._walking = walking
-        self._texts: dict[Place, str] = {}
-        self._parents: dict[Place, Place | None] = {}
-        self._slates: list[dict[Place, float]] = []
-        self.seen: dict[Place, float] = {}
-
-    def path(self, place: Place) -> float:
-        """A node's own score and those above it, the nearer the more."""
-        parent = self._parents[place]
-        own = self._walking.own_share
-        return self.seen[place] if parent is None else own * self.seen[place] + (1 - own) * self.path(parent)
-
-    def weigh(self, children: Mapping[Place | None, Sequence[Place]], texts: Mapping[Place, str]) -> None:
-        """Score what lies below some summaries; what was seen by another way is not seen again."""
-        new: dict[Place | None, list[Place]] = {}
-        for parent, below in children.items():
-            new[parent] = [place for place in below if place not in self._texts]
-            self._parents.update((place, parent) for place in new[parent])
-            self._texts.update((place, texts[place]) for place in new[parent])
-        if self._walking.by == "likelihood":
-            places = [place for below in new.values() for place in below]
-            scores = raised(self._judge, self._query, [self._texts[place] for place in places])
-            self.seen.update(zip(places, scores, strict=True))
-            return
-        slates = [slate for parent, below in new.items() for slate in self._beside(parent, below)]
-        scored = chosen(self._judge, self._query, [[self._texts[place] for place in slate] for slate in slates])
-        self._slates += [dict(zip(slate, scores, strict=True)) for slate, scores in zip(slates, scored, strict=True)]
-        self.seen = calibrated(self._slates)
-
-    def _beside(self, parent: Place | None, below: Sequence[Place]) -> list[list[Place]]:
-        """Nodes in slates, each tied to others: by the best seen as deep, by their parent, or by a neighbour."""
-        depth = self._depth(parent) + 1
-        alike = [place for place in self.seen if self._depth(place) == depth]
-        anchors = sorted(alike, key=lambda place: -self.path(place))[: self._walking.anchors]
-        anchors = anchors or ([] if parent is None else [parent])
-        size = SLATE - self._walking.anchors
-        starts = range(0, len(below), size)
-        return [[*below[start : start + size], *(anchors or below[max(0, start - 1) : start])] for start in starts]
-
-    def _depth(self, place: Place | None) -> int:
-        depth = 0
-        while place is not None:
-            place = self._parents[place]
-            depth += 1
-        return depth

@@ -68,12 +68,18 @@ class Grower:
         made = hashlib.sha256(f"{SUMMARIZE}{sorted(options.items())}".encode()).hexdigest()
         return f"{model.identity} {ground.embedder.name} {made[:12]}"
 
-    def cost(self, ground: Ground, model: ModelBackend, shown: Callable[[str], str] = str) -> Cost:
+    def cost(
+        self,
+        ground: Ground,
+        model: ModelBackend,
+        shown: Callable[[str], str] = str,
+        documents: Sequence[str] | None = None,
+    ) -> Cost:
         """The most that `grow` asks of the model, less what is there already.
 
         Exact for the lowest level that is to be made. Above it, an estimate of mixtures, and where documents changed.
         """
-        return self._cost(self._growths(ground, model, shown), model)
+        return self._cost(self._growths(ground, model, shown, documents), model)
 
     def grow(
         self,
@@ -83,25 +89,28 @@ class Grower:
         complete: Callable[[Sequence[Request]], list[Completion]] | None = None,
         shown: Callable[[str], str] = str,
         on_event: Callable[[Event], None] | None = None,
+        documents: Sequence[str] | None = None,
     ) -> dict[str, Tree]:
-        """Make what is missing of the trees of all documents; every batch stays, whatever comes after.
+        """Make what is missing of the trees of documents; every batch stays, whatever comes after.
 
         Args:
             ground: the documents.
             model: what writes the summaries.
-            complete: how it is asked, where its calls are to be counted.
+            complete: how it is asked, where its calls are to be counted. It may answer the first few of a batch, one
+                at least: the others are asked for again.
             shown: a text of a document, or one that was written of it, as it stands in a prompt.
             on_event: hears of each batch.
+            documents: those whose trees are wanted; all where left out.
 
         Returns:
-            A tree for each document; that of a document of one chunk has no summaries.
+            A tree for each document that has one; that of a document of one chunk has no summaries.
 
         Raises:
             UsageError: it takes more than `most_tokens`; nothing was asked.
             PromptTooLongError: what is read at once does not fit the model, or a chunk does not fit what is read.
             ModelError: the model failed; the summaries that were made are kept.
         """
-        recipe, growths = self.recipe(ground, model), self._growths(ground, model, shown)
+        recipe, growths = self.recipe(ground, model), self._growths(ground, model, shown, documents)
         cost = self._cost(growths, model)
         if cost.tokens > self.most_tokens:
             raise UsageError(
@@ -126,7 +135,9 @@ class Grower:
         """The order to summarize some texts, as they stand in it."""
         return SUMMARIZE.format(text="\n\n".join(texts), words=int(self.summary_tokens / _TOKENS_A_WORD))
 
-    def _growths(self, ground: Ground, model: ModelBackend, shown: Callable[[str], str]) -> list[_Growth]:
+    def _growths(
+        self, ground: Ground, model: ModelBackend, shown: Callable[[str], str], documents: Sequence[str] | None
+    ) -> list[_Growth]:
         """The documents that have no complete tree, each at its chunks."""
         recipe, frame = self.recipe(ground, model), _frame_tokens(model)
         if self.read_tokens + self.summary_tokens + frame > model.window_tokens:
@@ -137,7 +148,7 @@ class Grower:
             )
         complete, tokens = ground.trees.load(recipe), ground.count_tokens(model)
         growths = []
-        for document in ground.document_ids():
+        for document in ground.document_ids() if documents is None else documents:
             ids = ground.chunk_ids(document)
             if not ids or document in complete:
                 continue
@@ -262,6 +273,7 @@ class _Work:
     def write(self, batch: Sequence[tuple[_Growth, str, str]]) -> None:
         """Ask for a batch of summaries and keep them."""
         replies = self.complete([Request.user(prompt, max_tokens=self.most_tokens) for _, _, prompt in batch])
+        batch = batch[: len(replies)]
         texts = [
             whole_sentences(reply.text.strip(), reply.finish == "length") or growth.fallback(key)
             for (growth, key, _), reply in zip(batch, replies, strict=True)

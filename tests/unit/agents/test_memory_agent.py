@@ -17,7 +17,7 @@ from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.types import Answer, Limits
-from tests.agent_samples import FACT, QUESTION, decides, says_what_it_reads, shelve, write_book
+from tests.agent_samples import QUESTION, decides, says_what_it_reads, shelve, write_book
 
 FAITHFUL = MemoryAgent(300, 40, "memory-first", gate_below=None, passage_tokens=0, abstain_below=0.0)
 UNGATED = MemoryAgent(chunk_tokens=300, memory_tokens=40, gate_below=None)
@@ -75,18 +75,19 @@ def test_the_faithful_form_is_problem_memory_section(shelf: Shelf) -> None:
 def test_chunk_first_prompts_begin_with_the_section(shelf: Shelf) -> None:
     asked = model()
     ask(UNGATED, shelf, asked)
+    text = shelf.document(shelf.documents[0].id).text
     for prompt in rewrites(asked, UNGATED):
-        assert prompt.startswith(("In part", FACT)) and prompt.index("memory") < prompt.index(QUESTION)
+        assert prompt[:25] in text and prompt.index("memory") < prompt.index(QUESTION)
 
 
 def test_without_the_gate_every_token_is_read_in_order(shelf: Shelf) -> None:
     asked = model()
     answer, services = ask(UNGATED, shelf, asked)
-    steps = services.runs.steps(answer.run)
+    *steps, _ = services.runs.steps(answer.run)  # the last reads passages beside the memory
     text = shelf.document(shelf.documents[0].id).text
-    assert "".join(text[start:end] for step in steps for _, start, end in step.spans) == text
-    assert answer.coverage.read == answer.coverage.tokens > 0
     sections = [step for step in steps if step.node == "read"]
+    assert "".join(text[start:end] for step in sections for _, start, end in step.spans) == text
+    assert answer.coverage.read == answer.coverage.tokens > 0
     assert all(step.usage.prompt_tokens < 300 + 150 for step in sections)
 
 

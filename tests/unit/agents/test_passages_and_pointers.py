@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readthrough.agents.base import Question
-from readthrough.agents.reading.passages import as_data, numbered, shown, unwrap, unwrapped, windows, within_budget
+from readthrough.agents.reading.passages import (
+    as_data,
+    evened,
+    numbered,
+    shown,
+    unwrap,
+    unwrapped,
+    windows,
+    within_budget,
+)
 from readthrough.agents.reading.pointers import point, sentences, words
 from readthrough.agents.reading.queries import search_queries, wants_quote, without_instruction
 from readthrough.types import Chunk
@@ -128,3 +137,18 @@ def test_rows_from_the_middle_of_a_table_stand_under_the_names_of_its_columns(tm
     names, *lines = unwrapped([last], shelf)[0].splitlines()
     assert names == "station, pints, keeper"
     assert lines[-1] == rows[-1]
+
+
+@given(sizes, sizes, st.integers(50, 200))
+def test_what_comes_after_a_window_does_not_change_it(counts: list[int], more: list[int], limit: int) -> None:
+    before, after = dict(enumerate(counts)), dict(enumerate([*counts, *more]))
+    made = windows(list(before), before, limit)
+    assert windows(list(after), after, limit)[: len(made) - 1] == made[:-1]
+
+
+@given(sizes, st.integers(50, 200))
+def test_evened_windows_are_as_few(counts: list[int], limit: int) -> None:
+    tokens = dict(enumerate(counts))
+    made, plain = evened(list(tokens), tokens, limit), windows(list(tokens), tokens, limit)
+    assert [chunk for window in made for chunk in window] == list(tokens) and len(made) <= len(plain)
+    assert all(sum(tokens[chunk] for chunk in window) <= limit for window in made)

@@ -46,7 +46,9 @@ def test_every_step_is_logged_with_what_it_read_wrote_and_decided(shelf: Shelf, 
     assert [step.node for step in steps] == ["plan", *["work"] * (len(steps) - 2), "manage"]
     assert [step.number for step in steps] == list(range(1, len(steps) + 1))
     text = shelf.document(shelf.documents[0].id).text
-    assert "".join(text[start:end] for step in steps for _, start, end in step.spans) == text
+    *workers, manager = steps
+    assert "".join(text[start:end] for step in workers for _, start, end in step.spans) == text
+    assert any("Ann Weller" in text[start:end] for _, start, end in manager.spans)  # the passages beside the notes
     work = steps[1]
     assert work.read and runs.get(work.texts[0]) and work.usage.calls == 1
     assert steps[-1].decisions[0]["options"] == ["Yes", "No"]

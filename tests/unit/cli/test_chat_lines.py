@@ -13,32 +13,17 @@ from readthrough.cli.main import run as run_command
 from readthrough.memory.conversations import Conversations
 from readthrough.models.scripted import ScriptedModel
 from tests.cli_samples import Done, Run
+from tests.home_samples import Terminal, ask_script, live_in, write_days
 from tests.schemas import ANSWER, ERROR, checked
 
 WHO = "Who keeps the light?"
 
 
-class Terminal(io.StringIO):
-    """What somebody types at a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    days = [f"On day {day} the boats went out and came back with {day * 3} baskets of fish." for day in range(60)]
-    days.insert(30, "Ann keeps the light on the cliff.")
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "book.txt").write_text("\n\n".join(days) + "\n")
-    script = tmp_path / "script.yaml"
-    script.write_text("replies: {'': Ann keeps the light.}\n")
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("readthrough.config.user_config_path", lambda name: tmp_path / "user" / name)
-    monkeypatch.setenv("READTHROUGH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("READTHROUGH_MODEL", f"scripted:{script}")
-    monkeypatch.setenv("READTHROUGH_INDEX", "bm25")
-    return tmp_path / "home"
+    monkeypatch.chdir(write_days(tmp_path / "here" / "book.txt", 60, 30).parent)
+    ask_script(tmp_path, monkeypatch)
+    return live_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture

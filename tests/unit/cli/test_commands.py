@@ -15,6 +15,7 @@ import pytest
 
 from readthrough.cli.main import run as run_command
 from readthrough.documents.load import load
+from tests.home_samples import ask_script, live_in, write_days
 from tests.schemas import ANSWER, ERROR, HITS, checked
 
 QUESTION = "Who keeps the light?"
@@ -34,24 +35,16 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
-    days = [f"On day {day} the boats went out and came back with {day * 3} baskets of fish." for day in range(100)]
-    days.insert(50, "Ann keeps the light on the cliff.")
-    path = tmp_path / "book.txt"
-    path.write_text("\n\n".join(days) + "\n")
-    return path
+    return write_days(tmp_path / "book.txt", 100, 50)
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run `readthrough` with arguments, nothing coming in on standard input."""
-    script = tmp_path / "script.yaml"
-    script.write_text("replies: {'': Ann keeps the light.}\n")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("readthrough.config.user_config_path", lambda name: tmp_path / "user" / name)
-    monkeypatch.setenv("READTHROUGH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("READTHROUGH_MODEL", f"scripted:{script}")
-    monkeypatch.setenv("READTHROUGH_INDEX", "bm25")
+    ask_script(tmp_path, monkeypatch)
+    live_in(tmp_path, monkeypatch)
 
     def call(*arguments: str | Path) -> Done:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
@@ -75,9 +68,29 @@ BAD = {
     "empty text": (["ask", QUESTION], 4, "", "empty"),
     "focus": (["summarize", "BOOK", "--focus", " "], 2, "UsageError", "focus"),
     "words": (["summarize", "BOOK", "--words", "0"], 2, "UsageError", "--words"),
+    "about nothing": (["write", "BOOK", "--about", " "], 2, "UsageError", "about"),
+    "about and index": (["write", "BOOK", "--about", "Ann", "--form", "index"], 2, "UsageError", "index"),
+    "form": (["write", "BOOK", "--form", "poem"], 2, "UsageError", "--form"),
     "summarize's workflow": (["summarize", "BOOK", "--workflow", "retrieve"], 2, "UsageError", "--workflow"),
     "home": (["ask", QUESTION, "BOOK", "--home", "/dev/null/x"], 1, "LibraryError", "/dev/null"),
 }
+
+
+def test_write_prints_the_text_and_writes_files(run: Run, book: Path, tmp_path: Path) -> None:
+    into = tmp_path / "out"
+    done = run("write", book, "--about", "the light", "--sections", "1", "--into", into)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("## Ann keeps the light\n\nAnn keeps the light.[1]") and "on the cliff" in done.stdout
+    assert "2 files in" in done.stderr
+    names = ["01-ann-keeps-the-light.md", "report.md"]
+    assert sorted(path.name for path in into.iterdir()) == names
+    assert (into / "report.md").read_text().startswith("# Report: the light\n\n## Ann keeps the light")
+    again = run("write", book, "--about", "the light", "--sections", "1", "--into", into, "--json")
+    assert again.returncode == 2 and "is there already" in checked(again.stdout, ERROR)["error"]["message"]
+    over = run("write", book, "--about", "the light", "--sections", "1", "--into", into, "--overwrite", "--json")
+    assert checked(over.stdout, ANSWER)["workflow"] == "write-long"
+    listed = run("write", book, "--form", "index", "--terms", "5", "--dry-run")
+    assert listed.returncode == 0 and "0 calls" in listed.stdout
 
 
 def test_show_none_and_quiet(run: Run, book: Path) -> None:
@@ -97,6 +110,21 @@ def test_several_questions_are_a_line_each(run: Run, book: Path, tmp_path: Path)
     lines = done.stdout.splitlines()
     assert [checked(line, ANSWER)["question"] for line in lines] == ["Which?", QUESTION]
     assert json.loads(lines[0])["choices"] == ["Ann", "Tom"]
+
+
+def test_several_questions_are_runs_of_their_own(run: Run, book: Path) -> None:
+    done = run("ask", QUESTION, book, "-q", "Who mends the nets?", "--workflow", "chain-of-agents", "--json")
+    assert len({json.loads(line)["run"] for line in done.stdout.splitlines()}) == 2
+    text = run("ask", QUESTION, book, "-q", "Who mends the nets?", "--show", "none").stdout
+    assert text.index(QUESTION) < text.index("Who mends the nets?")
+
+
+def test_where_one_of_several_fails_the_others_are_printed(run: Run, book: Path) -> None:
+    late = "Who " + "keeps " * 9000 + "it?"
+    done = run("ask", QUESTION, book, "-q", late, "-q", "Who?", "--workflow", "chain-of-agents", "--json")
+    answers, error = done.stdout.splitlines()[:2], done.stdout.splitlines()[2:]
+    assert [checked(line, ANSWER)["question"] for line in answers] == [QUESTION, "Who?"]
+    assert done.returncode == 5 and checked("\n".join(error), ERROR)["error"]["type"] == "PromptTooLongError"
 
 
 def test_choices(run: Run, book: Path) -> None:

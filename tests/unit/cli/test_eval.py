@@ -159,3 +159,21 @@ def test_tasks_are_listed_with_their_options(run: Run) -> None:
     assert rows["questions"]["options"] == {"path": None, "limit": None, "ids": None}
     assert "ids:" in run("eval", "tasks", "questions").out
     assert run("eval", "tasks", "qestions").code == 4
+
+
+def test_calibrate_from_the_answers_of_an_evaluation(run: Run, tmp_path: Path) -> None:
+    write_questions(tmp_path, 12)
+    assert run("eval", "run", "grid.yaml").code == 0
+    store = Store(tmp_path / "evaluations" / "grid")
+    model = store.results()[0].answer["model"]
+    store.close()
+    done = run("eval", "calibrate", "--from", "evaluations/grid", "--model", model, "--home", "home", "--json")
+    said = done.json
+    assert done.code == 0 and said["model"] == model and said["answers"] == 24
+    assert said["right_ratio"] == 0.25 and said["calibration"]["written"]["weights"].keys() == {"stated"}
+    kept = json.loads((tmp_path / "home" / "calibrations.json").read_text())
+    assert kept == {model: said["calibration"]}
+    plain = run("eval", "calibrate", "--from", "evaluations/grid", "--model", model, "--home", "home")
+    assert "24 answers, 25% of them right" in plain.out and "--abstain-below" in plain.out
+    for arguments in ((), ("--from", "evaluations/grid", "data"), ("--from", "evaluations/grid", "--model", "small")):
+        assert checked(run("eval", "calibrate", *arguments, "--json").out, ERROR)["error"]["type"] == "UsageError"

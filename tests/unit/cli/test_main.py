@@ -57,6 +57,22 @@ def test_list_of_nothing(capsys: Captured) -> None:
     assert "did you mean 'workflows'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("point", catalogue.points())
+def test_one_part_with_its_options(point: str, capsys: Captured) -> None:
+    name = catalogue.names(point)[0]
+    assert run(["list", point, name, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["name"] == name and shown["about"]
+
+
+def test_the_options_of_a_workflow(capsys: Captured) -> None:
+    assert run(["list", "workflows", "map-reduce"]) == 0
+    shown = capsys.readouterr().out
+    assert "\nwindow_tokens: int = " in shown and "\n    the most tokens of text" in shown
+    assert run(["list", "workflows", "map-reduse"]) == 4
+    assert "did you mean 'map-reduce'?" in capsys.readouterr().err
+
+
 def test_broken_parts_are_shown_as_broken() -> None:
     assert summary("readthrough.nowhere:Thing") == "(broken: there is no module readthrough.nowhere)"
     assert summary("readthrough.nowhere.deeper:Thing").startswith("(broken: ")

@@ -15,6 +15,15 @@ def test_first_word_is_the_question() -> None:
     assert paths == ["a.txt", "b"]
 
 
+def test_a_path_is_no_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("Ann keeps the light.")
+    assert gather(["a.txt"], ["who?", "when?"], [], None) == ([Asked("who?"), Asked("when?")], ["a.txt"])
+    with pytest.raises(UsageError, match="no question about a.txt"):
+        gather(["a.txt"], [], [], None)
+    assert gather(["who? " * 100, "a.txt"], [], [], None)[1] == ["a.txt"]
+
+
 def test_choices_belong_to_one_question() -> None:
     assert gather(["who?"], [], ["a", "b"], None)[0] == [Asked("who?", ("a", "b"))]
     with pytest.raises(UsageError, match="one question"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,33 +16,18 @@ from readthrough.errors import MissingPathError, UsageError
 from readthrough.memory.runs import RunLog
 from readthrough.models.scripted import ScriptedModel
 from tests.cli_samples import Done, Run
+from tests.home_samples import Terminal, ask_script, live_in, write_days
 from tests.schemas import ANSWER, ERROR, checked
 
 QUESTION = "Who keeps the light?"
 CHAIN = ("--workflow", "chain-of-agents", "-o", "message_tokens=100")
 
 
-class Terminal(io.StringIO):
-    """What somebody types at a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    days = [f"On day {day} the boats went out and came back with {day * 3} baskets of fish." for day in range(200)]
-    days.insert(50, "Ann keeps the light on the cliff.")
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "book.txt").write_text("\n\n".join(days) + "\n")
-    script = tmp_path / "script.yaml"
-    script.write_text("replies: {'': Ann keeps the light.}\nwindow_tokens: 1024\n")
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("readthrough.config.user_config_path", lambda name: tmp_path / "user" / name)
-    monkeypatch.setenv("READTHROUGH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("READTHROUGH_MODEL", f"scripted:{script}")
-    monkeypatch.setenv("READTHROUGH_INDEX", "bm25")
-    return tmp_path / "home"
+    monkeypatch.chdir(write_days(tmp_path / "here" / "book.txt", 200, 50).parent)
+    ask_script(tmp_path, monkeypatch, "window_tokens: 1024\n")
+    return live_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -79,6 +65,21 @@ def test_a_budget_ends_a_run_and_resume_finishes_it(run: Run) -> None:
     assert run("runs", "resume", "last").out == run("runs", "resume", "last").out != ""
 
 
+def test_a_trace_of_a_run_and_beside_an_answer(run: Run) -> None:
+    done = ask(run, "--trace", "--json")
+    answer = done.json
+    trace = answer.pop("trace")
+    checked(json.dumps(answer), ANSWER)
+    quotes = [cause["evidence"]["quote"] for cause in trace["written"][0]["causes"] if cause["evidence"]]
+    assert "Ann keeps the light on the cliff." in quotes and trace["run"] == answer["run"]
+    again = run("runs", "trace", "last", "--json").json
+    assert again["written"] == trace["written"]
+    shown = run("runs", "trace", answer["run"], "--k", "1", "--no-check")
+    assert "caused by" in shown.out and "1. “" in shown.out and "traced by search" in shown.err
+    refused = run("runs", "trace", "last", "--method", "attention", "--json")
+    assert refused.code == 5 and "its attention" in checked(refused.out, ERROR)["error"]["message"]
+
+
 @pytest.mark.parametrize(("flag", "value"), [("--max-tokens", "900"), ("--max-seconds", "0.000001")])
 def test_other_budgets(flag: str, value: str, run: Run) -> None:
     done = ask(run, flag, value, "--json")
@@ -96,7 +97,7 @@ def test_show_replay_search_and_prune(run: Run) -> None:
     assert "step 2  work" in plain and "noted    Ann keeps the light." in plain and "Yes 0.50" in plain
     replayed = run("runs", "replay", "last", "--json").json["steps"]
     text = Path("book.txt").read_text()
-    read = [span for step in replayed for span in step["read"]]
+    read = [span for step in replayed if step["node"] == "work" for span in step["read"]]
     assert "".join(text[span["start"] : span["end"]] for span in read) == text
     assert all(span["line"] == text.count("\n", 0, span["start"]) + 1 for span in read)
     third = run("runs", "replay", "last", "--at", "3")
@@ -235,3 +236,46 @@ def test_keys_are_not_kept(run: Run, home: Path) -> None:
         book.ask(QUESTION, limits=rt.Limits(seconds=5))
     kept = b"".join(path.read_bytes() for path in home.glob("runs.sqlite*"))
     assert b"127.0.0.1:9" in kept and b"secret" not in kept
+
+
+def test_diff_shows_the_first_step_that_differs(run: Run, home: Path) -> None:
+    first = checked(ask(run, "--json").out, ANSWER)["run"]
+    second = checked(ask(run, "--json").out, ANSWER)["run"]
+    same = run("runs", "diff", first, second, "--json").json
+    assert same["first"] is None and same["different"] == [] and same["same"] == same["steps"] > 3
+    assert same["changed"] == [] and same["a"]["coverage"] == same["b"]["coverage"]
+    assert "steps are the same" in run("runs", "diff", first, second).out
+    text = Path("book.txt").read_text()
+    Path("book.txt").write_text(text.replace("On day 190 ", "On day 190 the storm came, and "))
+    script = home.parent / "script.yaml"
+    script.write_text(
+        'replies: {storm: "Ann keeps the light.\\nA storm came.", "": Ann keeps the light.}\nwindow_tokens: 1024\n'
+    )
+    edited = checked(ask(run, "--json").out, ANSWER)["run"]
+    found = run("runs", "diff", first, edited, "--json").json
+    assert found["changed"] == ["the documents (book.txt)"]
+    steps = [step["node"] for step in run("runs", "show", first, "--json").json["steps"]]
+    assert steps[found["first"]["a"] - 1] == "work" and found["first"]["a"] > 0.8 * len(steps)
+    assert set(found["first"]["differs"]) == {"read", "noted"}
+    assert "+A storm came." in found["first"]["texts"] and "-A storm" not in found["first"]["texts"]
+    told = run("runs", "diff", first, edited).out
+    assert "  +A storm came." in told and "+ answer" in told and "differ, the first is" in told
+    assert run("runs", "diff", first, "nowhere").code == 2
+
+
+def test_as_of_reads_nothing_after_it(run: Run) -> None:
+    done = ask(run, "--as-of", "line 99", "--json")  # the fact stands in line 101
+    answer = checked(done.out, ANSWER)
+    assert (
+        answer["as_of"]["line"] == 99 and answer["as_of"]["end"] == Path("book.txt").read_text().index("Ann keeps") - 1
+    )
+    assert answer["coverage"]["unread"] >= answer["as_of"]["unread_tokens"] > answer["coverage"]["tokens"] // 2
+    assert "as of line 99 of book.txt (to line 99)" in ask(run, "--as-of", "line 99").err
+    hits = run("search", "keeps the light", "book.txt", "--as-of", "15%", "--json").json["hits"]
+    assert hits and not any("Ann keeps" in hit["quote"] for hit in hits)
+    wrong = ask(run, "--as-of", "chapter 3")
+    assert wrong.code == 4 and "no section 'chapter 3'" in wrong.err
+    cut = ask(run, "--as-of", "50%", "--max-calls", "6", "--json")
+    whole = checked(ask(run, "--as-of", "50%", "--json").out, ANSWER)
+    resumed = checked(run("runs", "resume", checked(cut.out, ANSWER)["run"], "--json").out, ANSWER)
+    assert resumed["as_of"] == whole["as_of"] and resumed["coverage"] == whole["coverage"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from readthrough.memory import library as library_module
-from readthrough.memory import schema
+from readthrough.memory import schema, store
 from readthrough.retrieval import keywords, tongues
 from tests.code_samples import write_repository
 from tests.library_samples import open_library, write_stories
@@ -44,6 +44,11 @@ def test_an_older_library_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.
     assert version(home / "library.sqlite") == len(schema.MIGRATIONS)
 
 
+def knowing_no_cuts(old: pytest.MonkeyPatch) -> None:
+    """The code as it was before a document's beginning could be a document of its own."""
+    old.setattr(store, "delete_documents", lambda *arguments: None)
+
+
 def knowing_no_languages(old: pytest.MonkeyPatch) -> None:
     """The code as it was before documents were stemmed in their languages."""
     old.setattr(keywords, "note_language", lambda *arguments: None)
@@ -57,6 +62,7 @@ def test_a_library_without_symbols_gets_them_and_other_keywords(
     home, folder = tmp_path / "home", write_repository(tmp_path / "repository")
     with monkeypatch.context() as old:
         old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._add_symbols)])
+        knowing_no_cuts(old)
         old.setattr(library_module, "parse_missing", lambda *arguments: None)
         old.setattr(keywords, "prepare", lambda text: text)
         knowing_no_languages(old)
@@ -87,6 +93,7 @@ def test_a_library_of_english_stems_gets_those_of_its_languages(
     (texts / "code.py").write_text("def die(der, das, und, ist):\n    return der\n")
     with monkeypatch.context() as old:
         old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._add_stems)])
+        knowing_no_cuts(old)
         knowing_no_languages(old)
         library = open_library(home)
         ids = library.shelve([texts], vectors=False).chunk_ids()
@@ -111,6 +118,7 @@ def test_turkish_words_that_were_two_become_one(tmp_path: Path, monkeypatch: pyt
     (texts / "german.txt").write_text("Die alten Häuser am Hafen waren seit dem Sturm unbewohnt, und man sah es.")
     with monkeypatch.context() as old:
         old.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._stem_turkish_again)])
+        knowing_no_cuts(old)
         old.setattr(tongues, "_lower", str.lower)
         library = open_library(home)
         library.shelve([texts], vectors=False)

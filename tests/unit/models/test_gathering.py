@@ -201,3 +201,40 @@ def test_replies_wait_for_those_who_are_at_decisions_but_not_for_ever() -> None:
     assert inner.batches == [3]
     assert together([decides(0), decides(9)], model) == ["re after 0", "re after 9"]
     assert inner.batches == [3, 1, 1]
+
+
+def test_who_was_answered_goes_on_while_the_reply_of_another_waits() -> None:
+    inner = Watched()
+    model = Gathering(inner, wait_seconds=20)
+    asked = threading.Event()
+
+    def decides() -> str:
+        assert asked.wait(10)
+        for _ in range(3):
+            model.choose([Request.user("a")], [["x", "y"]])
+        return model.complete([Request.user("after")])[0].text
+
+    def replies() -> str:
+        threading.Timer(0.2, asked.set).start()  # this one calls first, and takes the other's calls along
+        return model.complete([Request.user("before")])[0].text
+
+    started = time.monotonic()
+    assert together([replies, decides], model) == ["re before", "re after"]
+    assert time.monotonic() - started < 10 and inner.batches == [2]
+
+
+def test_a_call_that_goes_out_by_itself_is_not_waited_for() -> None:
+    model = Gathering(Watched(), wait_seconds=20)
+    first = threading.Event()
+
+    def streams() -> str:
+        assert first.wait(10)
+        return model.stream(Request.user("streamed"), lambda piece: None).text
+
+    def replies() -> str:
+        threading.Timer(0.2, first.set).start()
+        return model.complete([Request.user("one")])[0].text
+
+    started = time.monotonic()
+    assert together([replies, streams], model) == ["re one", "re streamed"]
+    assert time.monotonic() - started < 10

@@ -172,8 +172,11 @@ def test_replies_do_not_depend_on_what_was_asked_before_or_beside(folder: str) -
     model = opened(folder, 0.15)
     beside = model.complete(asked)
     assert [reply.text for reply in beside] == texts
-    assert beside[0].usage.cached_tokens < 10, "who is first pays, but for the beginning of the question"
-    assert beside[1].usage.cached_tokens > 0.9 * beside[1].usage.prompt_tokens, "joined once"
+    known = [
+        sorted(reply.usage.cached_tokens / reply.usage.prompt_tokens for reply in beside[at:][:2]) for at in (0, 2)
+    ]
+    assert min(known)[0] < 0.1, "who is first pays, but for the beginning of the question"
+    assert all(other > 0.9 for _, other in known), "joined once for both questions"
     assert [model.complete([request])[0].text for request in asked] == texts
     assert [opened(folder, 0.15, kept_bytes=0).complete([request])[0].text for request in asked] == texts
     assert len(set(texts)) > 1

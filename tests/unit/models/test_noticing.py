@@ -39,6 +39,8 @@ def test_shares_are_those_of_the_attention_weights(model: LocalModel, asked: str
     expected = weights[:, :, start:end].mean((0, 1, 2)).numpy()
     assert found.shares == pytest.approx([float(expected[a:b].sum()) for a, b in spans[:-1]], abs=1e-5)
     assert found.tokens == tuple(model.count_tokens(TEXTS))
+    for each, (a, b) in zip(found.by_token, spans, strict=False):
+        assert each == pytest.approx(expected[a:b].tolist(), abs=1e-5)
     assert 0 < sum(found.shares) < 1
 
 

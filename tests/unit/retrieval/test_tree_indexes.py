@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from readthrough.models.scripted import ScriptedModel
 from readthrough.retrieval.base import Index
 from readthrough.retrieval.indexes.tree import TreeIndex
 from readthrough.retrieval.indexes.vectors import VectorIndex
-from readthrough.retrieval.indexes.walk import SLATE, WalkIndex, Walking
+from readthrough.retrieval.indexes.walk import SLATE, Walk, WalkIndex, Walking
 from readthrough.retrieval.trees.base import Node, Summary, Tree
 from readthrough.types import Event
 from tests.library_samples import WORDS, HashingEmbedder, open_library, write_stories
@@ -228,3 +229,19 @@ def test_texts_are_weighed_as_they_are_shown(shelf: Shelf, trees: dict[str, Tree
     WalkIndex(shelf, trees, model, Walking(steps=2), shown=lambda text: f"<{text}>").search(QUESTION, 5)
     asked = [call.request.messages[-1].content for call in model.calls]
     assert sum(prompt.startswith("<") for prompt in asked) == len(asked) - 3
+
+
+@pytest.mark.parametrize("by", ["likelihood", "choice"])
+def test_a_walk_can_be_put_aside_between_two_steps(shelf: Shelf, trees: dict[str, Tree], by: str) -> None:
+    walking = Walking(by=by, steps=4)  # type: ignore[arg-type]
+    index = WalkIndex(shelf, trees, ScriptedModel(), walking)
+    whole = index.search(QUESTION, 50)
+    value, steps = Walk().to_json(), 0
+    while value["beam"]:
+        walk = Walk.from_json(value)
+        index.step(walk, QUESTION)
+        value, steps = json.loads(json.dumps(walk.to_json())), steps + 1
+    walk = Walk.from_json(value)
+    assert steps == 5 and index.hits(walk, 50) == whole
+    places = [place for place, _ in index.ranked(walk)]
+    assert len(places) == len(set(places)) > len(whole), "summaries too"

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 
-from readthrough.agents.reading.passages import numbered, shown, unwrap, windows
+from readthrough.agents.reading.passages import numbered, prompt_tokens, shown, unwrap, windows
 from readthrough.agents.reading.pointers import point, sentences, words
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS
 from readthrough.agents.runs.services import Services
 from readthrough.errors import PromptTooLongError
 from readthrough.retrieval.elements import key_elements
-from readthrough.retrieval.facts import EXTRACT, Extract, Fact, Said, ask_for_facts, read_facts, recipe, schema
+from readthrough.retrieval.facts import (
+    EXTRACT,
+    Extract,
+    Fact,
+    Said,
+    ask_for_facts,
+    read_facts,
+    recipe,
+    schema,
+    uncovered,
+)
 from readthrough.types import Chunk
 
 # An endpoint may have to be told the form of the reply, with that many passages.
@@ -55,7 +63,7 @@ def room_tokens(services: Services, window_tokens: int, written_tokens: int) -> 
     """
     frame = sum(services.model.count_tokens([EXTRACT, json.dumps(schema(_PASSAGES))])) + TEMPLATE_TOKENS
     room = min(window_tokens, services.model.window_tokens - written_tokens - frame)
-    largest = max(services.shelf.count_tokens(services.model).values(), default=0)
+    largest = max(prompt_tokens(services).values(), default=0)
     if room < largest:
         raise PromptTooLongError(
             f"a window of {max(room, 0)} tokens is smaller than a passage of {largest}",
@@ -67,22 +75,14 @@ def room_tokens(services: Services, window_tokens: int, written_tokens: int) -> 
 def without_facts(services: Services, window_tokens: int) -> list[list[int]]:
     """The chunks that have no facts by this model, in windows; a window is of one document."""
     shelf = services.shelf
-    tokens = shelf.count_tokens(services.model)
+    tokens = prompt_tokens(services)
     known = shelf.facts(recipe(services.model))
-    plan: list[list[int]] = []
-    for entry in shelf.documents:
-        starts = [extract.start for extract in known[entry.id]]
-        ends = list(accumulate((extract.end for extract in known[entry.id]), max))
-        run: list[int] = []
-        for chunk in shelf.chunks(entry.id):
-            begun = bisect_right(starts, chunk.start)
-            if not begun or ends[begun - 1] < chunk.end:
-                run.append(chunk.id)
-            elif run:
-                plan += windows(run, tokens, window_tokens)
-                run = []
-        plan += windows(run, tokens, window_tokens)
-    return plan
+    return [
+        window
+        for entry in shelf.documents
+        for run in uncovered(shelf.chunks(entry.id), known[entry.id])
+        for window in windows(run, tokens, window_tokens)
+    ]
 
 
 def extract(services: Services, batch: Sequence[Sequence[int]], written_tokens: int) -> list[list[int]]:

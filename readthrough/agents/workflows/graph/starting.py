@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from readthrough.agents.reading.passages import as_data
 from readthrough.agents.runs.services import Services
-from readthrough.agents.workflows.graph.exploring import Explorer
 from readthrough.retrieval.entities import EntityGraph
 from readthrough.retrieval.indexes.hybrid import fuse
 from readthrough.retrieval.rerankers.likelihood import raised
@@ -30,21 +29,26 @@ def rank_facts(services: Services, graph: EntityGraph, query: str, found: Sequen
     return [number for number, _ in fuse(([(n, 0.0) for n in each], 1.0) for each in lists)[:_RANKED_FACTS]]
 
 
-def initial_nodes(explorer: Explorer, candidates: int, most: int) -> list[str]:
+def initial_nodes(
+    services: Services, graph: EntityGraph, ranked: Sequence[int], asked: str, candidates: int, most: int
+) -> list[str]:
     """The nodes that raise the question most, each with facts that no better one shows.
 
-    The `candidates` nodes of the facts that fit best are weighed by query likelihood, or taken as they come where the
-    model gives no logits.
+    The `candidates` nodes of the facts that fit best (`ranked` has their numbers) are weighed by query likelihood, or
+    taken as they come where the model gives no logits.
     """
-    graph, services = explorer.graph, explorer.services
+    places = {fact: place for place, fact in enumerate(ranked)}
     most_used = sorted(graph.nodes, key=lambda name: (-len(graph.nodes[name]), name))
-    named = (name for fact in explorer.ranked for name in graph.facts[fact].names)
+    named = (name for fact in ranked for name in graph.facts[fact].names)
     names = list(dict.fromkeys([*named, *most_used]))[:candidates]
-    shown = {name: explorer.by_rank(graph.nodes[name])[:_NODE_FACTS] for name in names}
+    shown = {
+        name: sorted(graph.nodes[name], key=lambda fact: (places.get(fact, len(ranked)), fact))[:_NODE_FACTS]
+        for name in names
+    }
     if "logits" in services.model.capabilities and names:
         lines = [[graph.shown[name], *(graph.facts[fact].text for fact in facts)] for name, facts in shown.items()]
         texts = [as_data("\n".join(each)) for each in lines]
-        weights = dict(zip(names, raised(services, explorer.question.with_choices, texts), strict=True))
+        weights = dict(zip(names, raised(services, asked, texts), strict=True))
         services.decide("initial nodes", **{repr(name): weight for name, weight in weights.items()})
         names.sort(key=lambda name: -weights[name])
     nodes: list[str] = []
