@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from readthrough.errors import InputError
-from readthrough.memory.database import BUSY_SECONDS, guard
+from readthrough.memory.database import BUSY_SECONDS, guard, use_wal
 from readthrough.memory.schema import migrate
 
 FILE = "results.sqlite"
@@ -200,7 +200,7 @@ class Store:
         with self._guard():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, check_same_thread=False, timeout=BUSY_SECONDS, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            use_wal(self._db)
             self._db.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing, a power cut the last rows
             migrate(self._db, str(self.path), (_create, _add_verdicts), "file of results")
 

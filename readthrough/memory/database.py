@@ -20,6 +20,7 @@ from readthrough.types import Event
 
 BUSY_SECONDS = 600.0
 """How long a writer waits for another. Transactions are short: only a hung process takes this long."""
+_AGAIN_SECONDS = 0.01
 
 PRAGMAS = (
     "PRAGMA foreign_keys = ON",
@@ -99,7 +100,7 @@ class Database:
         connection = self.connection()
         if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
+        use_wal(connection)
         migrate(connection, str(self.path))
 
     def _skip_used_ids(self) -> None:
@@ -161,6 +162,21 @@ class Database:
         self._local = threading.local()
         for connection in opened:
             connection.close()
+
+
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Have the file of `connection` write ahead. Where several open a new file, SQLite lets one of them do it and
+    tells the others at once that it is locked, however long they would wait for a writer: they try again.
+    """
+    ends = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                raise
+        time.sleep(_AGAIN_SECONDS)
 
 
 def create(path: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from readthrough.memory.database import BUSY_SECONDS, create, guard
+from readthrough.memory.database import BUSY_SECONDS, create, guard, use_wal
 from readthrough.memory.schema import Migrations, migrate
 
 
@@ -33,7 +33,7 @@ class SqliteFile:
                 path or ":memory:", check_same_thread=False, timeout=BUSY_SECONDS, isolation_level=None
             )
             self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.execute("PRAGMA journal_mode = WAL")
+            use_wal(self._db)
             self._db.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing, a power cut the last rows
             migrate(self._db, str(path or ":memory:"), steps, what)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from readthrough import runtime  # noqa: F401  strict msgpack must be set before langgraph is imported
 from readthrough.errors import UsageError
-from readthrough.memory.database import BUSY_SECONDS, create, guard
+from readthrough.memory.database import BUSY_SECONDS, create, guard, use_wal
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -51,6 +51,7 @@ def _open_file(path: Path) -> Iterator[SqliteSaver]:
         create(path)
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
         try:
+            use_wal(connection)
             saver = ThinningSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
             saver.setup()
             yield saver
