@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +18,18 @@ if TYPE_CHECKING:
 
 # A background job of a shell ignores SIGINT, and the processes that the tests start and interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 8 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The files of tests lie in memory where there is plenty of room: on a disk half the time is waiting for it."""
+    if config.option.basetemp or not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM_BYTES:
+        return
+    config.option.basetemp = tempfile.mkdtemp(prefix="readthrough-tests-", dir=MEMORY)
+    config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
+
 
 SMALL_MODEL = "qwen2.5-coder-0.5b-instruct"
 

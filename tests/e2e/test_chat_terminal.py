@@ -100,8 +100,8 @@ def test_at_a_terminal(chatting: tuple[int, subprocess.Popen[bytes]]) -> None:
 def test_the_small_model_converses(run: Run, tmp_path: Path) -> None:
     """Nothing scripted: a follow-up, and what was said before."""
     book = tmp_path / "light.txt"
-    days = [f"On day {day} the boats went out at dawn and came back with baskets of fish." for day in range(40)]
-    days[20:20] = ["The keeper of the light on the cliff is Ann Weller.", "Ann Weller was born in Whitby."]
+    days = [f"On day {day} the boats went out at dawn and came back with baskets of fish." for day in range(16)]
+    days[8:8] = ["The keeper of the light on the cliff is Ann Weller.", "Ann Weller was born in Whitby."]
     book.write_text("\n\n".join(days) + "\n")
     real = {"READTHROUGH_MODEL": "small", "READTHROUGH_INDEX": "hybrid"}
     questions = "Who is the keeper of the light?\nAnd where was she born?\nWhat did you tell me about the keeper?\n"

@@ -252,7 +252,7 @@ def int4_model() -> LocalModel:
 
 def test_a_real_model_alone_beside_others_and_with_drafts(int4_model: LocalModel) -> None:
     """Decode passes are exact: short prompts, whose KV is the same. Prompts read anew are not covered (docs/log.md)."""
-    requests = [Request.user(f"{TEXT * (1 + i % 2)}\n{TASKS[i % 4]}", max_tokens=(6, 9)[i % 2]) for i in range(8)]
+    requests = [Request.user(f"{TEXT * (1 + i % 2)}\n{TASKS[i % 4]}", max_tokens=(6, 9)[i % 2]) for i in range(5)]
     writer, limits = int4_model._writer, int4_model._writer.limits
     int4_model.close()
     int4_model.complete([replace(request, max_tokens=1) for request in requests])
