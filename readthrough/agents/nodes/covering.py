@@ -12,15 +12,12 @@ How = Literal["read", "retrieved", "skipped"]
 
 def cover(state: Mapping[str, Any], services: Services, how: How, chunks: Sequence[int]) -> str:
     """Note what became of some chunks; returns what goes into the state as `covered`."""
-    return services.put_json({"before": state.get("covered"), "how": how, "chunks": list(chunks)})
+    return services.link(state.get("covered"), how=how, chunks=list(chunks))
 
 
 def covered(state: Mapping[str, Any], services: Services) -> dict[How, list[int]]:
     """The chunks of each kind so far."""
     found: dict[How, list[int]] = {"read": [], "retrieved": [], "skipped": []}
-    entry = state.get("covered")
-    while entry is not None:
-        values = services.get_json(entry)
-        found[values["how"]] += values["chunks"]
-        entry = values["before"]
+    for entry in services.links(state.get("covered")):
+        found[entry["how"]] += entry["chunks"]
     return found

@@ -140,17 +140,12 @@ def summary_question(focus: str | None) -> str:
 
 def keep_batch(services: Services, notes: Sequence[Note], before: str | None) -> str:
     """Put a batch of notes into the run log behind the batch `before`: nothing grows, however many there are."""
-    return services.put_json({"before": before, "notes": [asdict(note) for note in notes]})
+    return services.link(before, notes=[asdict(note) for note in notes])
 
 
 def kept_notes(services: Services, last: str | None) -> list[Note]:
     """The notes of all batches up to the `last`, in order, without those that say nothing."""
-    batches = []
-    while last is not None:
-        batch = services.get_json(last)
-        batches.append([Note(**note) for note in batch["notes"] if note["text"]])
-        last = batch["before"]
-    return [note for batch in reversed(batches) for note in batch]
+    return [Note(**note) for batch in services.links(last) for note in batch["notes"] if note["text"]]
 
 
 def note_tokens(services: Services, notes: Sequence[Note]) -> list[int]:

@@ -126,17 +126,12 @@ def without_references(text: str) -> str:
 
 def keep(services: Services, sections: Iterable[Section], before: str | None) -> str:
     """Put sections into the run log behind those of the link `before`: nothing grows, however many there are."""
-    return services.put_json({"before": before, "sections": [asdict(section) for section in sections]})
+    return services.link(before, sections=[asdict(section) for section in sections])
 
 
 def kept(services: Services, last: str | None) -> list[Section]:
     """All sections up to the link `last`, in order."""
-    links = []
-    while last is not None:
-        link = services.get_json(last)
-        links.append([Section.of(section) for section in link["sections"]])
-        last = link["before"]
-    return [section for link in reversed(links) for section in link]
+    return [Section.of(section) for link in services.links(last) for section in link["sections"]]
 
 
 def composed(form: Form, sections: Sequence[Section], references: References) -> list[str]:

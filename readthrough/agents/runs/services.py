@@ -232,6 +232,21 @@ class Services:
         """The text that `put` returned `digest` for."""
         return self.runs.get(digest)
 
+    def link(self, before: str | None, **held: Any) -> str:
+        """`put_json` for the next link of a chain, behind the link `before`.
+
+        The newest is all that a graph's state has to hold: neither the state nor a link grows with the run.
+        """
+        return self.put_json({"before": before, **held})
+
+    def links(self, last: str | None) -> list[dict[str, Any]]:
+        """What the links of a chain hold, the first one first, up to the `last`; nothing for None."""
+        found = []
+        while last is not None:
+            found.append(json.loads(self.get(last)))
+            last = found[-1]["before"]
+        return found[::-1]
+
     def put_json(self, value: Any) -> str:
         """`put` for a plain value: what is too long for a graph's state."""
         return self.put(json.dumps(value, ensure_ascii=False))

@@ -265,7 +265,7 @@ class Extract(Workflow):
             values = said(services, [each for group in groups for each in group], values, self.abstain_below)
         at += len(batch)
         services.emit(Event("fill", at, len(plan["fill"]), "fields"))
-        made = _link(services, [*found, *values], state["made"])
+        made = services.link(state["made"], found=[each.keep() for each in (*found, *values)])
         return {"at": at, "made": made, "cut": limit or state["cut"], "next": _next(plan, at, read)}
 
     def _read(self, state: State, runtime: Runtime[Services]) -> State:
@@ -287,7 +287,7 @@ class Extract(Workflow):
         read += len(batch)
         plan = {**plan, "read": [*plan["read"][:read], *left, *plan["read"][read:]]}
         services.emit(Event("read", read, len(plan["read"]), "windows"))
-        made = _link(services, found, state["made"])
+        made = services.link(state["made"], found=[each.keep() for each in found])
         changed: State = {"plan": services.put_json(plan)} if left else {}
         return {**changed, "read": read, "made": made, "cut": limit, "next": _next(plan, at, read)}
 
@@ -357,18 +357,9 @@ def _next(plan: Mapping[str, Any], at: int, read: int) -> str:
     return "read" if read < len(plan["read"]) else "join"
 
 
-def _link(services: Services, found: Sequence[Found], before: str | None) -> str:
-    return services.put_json({"before": before, "found": [each.keep() for each in found]})
-
-
 def _found(services: Services, link: str | None, blanks: Sequence[Field]) -> tuple[dict[str, Filled], dict[str, float]]:
     """What was found up to a link, by the keys of fields; and how probable it is that others are not said."""
-    links = []
-    while link is not None:
-        held = json.loads(services.get(link))
-        links.append([Found.kept(*each) for each in held["found"]])
-        link = held["before"]
-    every = [each for part in reversed(links) for each in part]
+    every = [Found.kept(*each) for held in services.links(link) for each in held["found"]]
     missing = {blanks[each.blank].key: each.unsaid for each in every if each.filled is None and each.unsaid is not None}
     parts: dict[str, list[Filled]] = {}
     for each in every:

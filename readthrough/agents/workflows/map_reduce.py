@@ -15,7 +15,6 @@ where these do not state it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -369,17 +368,12 @@ def _lengths(services: Services, parts: Sequence[Part]) -> list[int]:
 
 
 def _link(services: Services, parts: Sequence[Part], before: str | None = None) -> str:
-    return services.put_json({"before": before, "parts": [asdict(part) for part in parts]})
+    return services.link(before, parts=[asdict(part) for part in parts])
 
 
 def _parts(services: Services, link: str | None) -> list[Part]:
     """The notes of a link and of those before it, in the order in which they were read."""
-    links = []
-    while link is not None:
-        held = json.loads(services.get(link))
-        links.append([Part(**part) for part in held["parts"]])
-        link = held["before"]
-    return [part for parts in reversed(links) for part in parts]
+    return [Part(**part) for held in services.links(link) for part in held["parts"]]
 
 
 def _form(most_characters: int) -> dict[str, Any]:

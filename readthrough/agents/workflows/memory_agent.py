@@ -226,7 +226,7 @@ class MemoryAgent(Grounded):
             "at": at + 1,
             "waiting": services.put_json(waiting),
             "full": self._is_full(waiting, plan, at + 1, Question.of(state)),
-            "skipped": services.put_json({"chunks": held, "before": before}) if held else before,
+            "skipped": services.link(before, chunks=held) if held else before,
         }
 
     def _passed(self, section: Sequence[int], state: State, services: Services) -> set[int]:
@@ -296,12 +296,7 @@ def _states(state: Mapping[str, Any], services: Services) -> dict[str, list[int]
     """The chunks that were read and those that were skipped, of a state that a budget may have ended."""
     if "plan" not in state:
         return {"read": [], "skipped": []}
-    skipped: list[int] = []
-    digest = state.get("skipped")
-    while digest is not None:
-        link = services.get_json(digest)
-        skipped += link["chunks"]
-        digest = link["before"]
+    skipped = [chunk for link in services.links(state.get("skipped")) for chunk in link["chunks"]]
     passed_over = {*skipped, *(chunk for chunk, _ in services.get_json(state["waiting"]))}
     done = services.get_json(state["plan"])["sections"][: state["at"]]
     read = [chunk for section in done for chunk, _ in section if chunk not in passed_over]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -152,14 +151,9 @@ def keep_told(services: Services, told: Mapping[int, str], before: str | None) -
     """Put new summaries of windows behind those that `before` names: what is kept does not grow."""
     known = kept_told(services, before)
     new = {number: text for number, text in told.items() if number not in known}
-    return services.put_json({"before": before, "told": list(new.items())}) if new else before
+    return services.link(before, told=list(new.items())) if new else before
 
 
 def kept_told(services: Services, last: str | None) -> dict[int, str]:
     """The summaries of windows that were kept, by the window's number."""
-    links = []
-    while last is not None:
-        link = json.loads(services.get(last))
-        links.append(link["told"])
-        last = link["before"]
-    return {number: text for told in reversed(links) for number, text in told}
+    return {number: text for link in services.links(last) for number, text in link["told"]}
