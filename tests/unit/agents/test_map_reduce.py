@@ -17,9 +17,7 @@ from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.spec import build
 from tests.agent_samples import QUESTION, decides, run, says_what_it_reads, shelve, write_book
-
-KEEPERS = ["Ann Weller", "Bob Marsh", "Carl Reed", "Dora Finch", "Emil Stone", "Fay Brook"]
-COUNT = "How many keepers did the lighthouse have?"
+from tests.keeper_samples import COUNT, KEEPERS, counting, names_all, sees_keepers, shelve_keepers
 
 
 @pytest.fixture
@@ -29,22 +27,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 @pytest.fixture
 def keepers(tmp_path: Path) -> Shelf:
-    """A book that names a keeper every twenty paragraphs."""
-    parts = ["The wind blew over the grey sea all day, and nobody came to the shore."] * 120
-    for number, name in enumerate(KEEPERS):
-        parts[number * 20] = f"{name} became keeper number {number} of the lighthouse."
-    (tmp_path / "book.txt").write_text("\n\n".join(parts), encoding="utf-8")
-    return shelve(tmp_path / "home", tmp_path / "book.txt")
-
-
-def counts(request: Request) -> str:
-    """Names the keepers in front of it; of notes put together, and at the end, all that they name."""
-    return ", ".join(name for name in KEEPERS if name in request.messages[-1].content) or "Nobody."
-
-
-def sees_keepers(request: Request, options: list[str]) -> list[float]:
-    sure = any(name in request.messages[-1].content for name in KEEPERS)
-    return [0.95, 0.05] if sure else [0.02, 0.98]
+    return shelve_keepers(tmp_path)
 
 
 def test_reads_every_window_once_in_batches(shelf: Shelf) -> None:
@@ -62,8 +45,7 @@ def test_windows_that_say_nothing_have_no_note(shelf: Shelf) -> None:
 
 
 def test_a_count_is_made_of_all_the_notes(keepers: Shelf) -> None:
-    model = ScriptedModel(replies=counts, choices=sees_keepers)
-    answer, _, _ = run(MapReduce(window_tokens=300, part_tokens=40), keepers, Question(COUNT), model)
+    answer, _, _ = run(MapReduce(window_tokens=300, part_tokens=40), keepers, Question(COUNT), counting())
     assert answer.answer == ", ".join(KEEPERS)
     assert answer.evidence
 
@@ -71,7 +53,7 @@ def test_a_count_is_made_of_all_the_notes(keepers: Shelf) -> None:
 @pytest.mark.parametrize("part_tokens", [40, 60])
 def test_notes_over_budget_are_collapsed_until_they_fit(keepers: Shelf, part_tokens: int) -> None:
     def wordy(request: Request) -> str:
-        return f"{counts(request)} {'and so on ' * 12}".strip()
+        return f"{names_all(request)} {'and so on ' * 12}".strip()
 
     flow = MapReduce(window_tokens=200, part_tokens=part_tokens, pointers=2)
     model = ScriptedModel(replies=wordy, choices=sees_keepers)
@@ -87,7 +69,7 @@ def test_the_surest_notes_stand_first(keepers: Shelf) -> None:
         sure = 0.99 if "Dora Finch" in request.messages[-1].content else 0.5
         return [sure, 1 - sure]
 
-    model = ScriptedModel(replies=counts, choices=sees)
+    model = ScriptedModel(replies=names_all, choices=sees)
     run(MapReduce(window_tokens=300, part_tokens=40, passage_tokens=0), keepers, Question(COUNT), model)
     first = re.search(r"\[1\] \((\d\.\d\d)\) (.*)", model.calls[-1].request.messages[-1].content)
     assert first and first[2] == "Dora Finch"

@@ -21,9 +21,7 @@ from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.types import Limits
 from tests.agent_samples import QUESTION, decides, run, says_what_it_reads, shelve, write_book
-
-KEEPERS = ["Ann Weller", "Bob Marsh", "Carl Reed", "Dora Finch"]
-COUNT = "How many keepers did the lighthouse have?"
+from tests.keeper_samples import COUNT, KEEPERS, counting, shelve_keepers
 
 
 @pytest.fixture
@@ -33,27 +31,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 @pytest.fixture
 def keepers(tmp_path: Path) -> Shelf:
-    """A book that names a keeper every twenty paragraphs."""
-    parts = ["The wind blew over the grey sea all day, and nobody came to the shore."] * 80
-    for number, name in enumerate(KEEPERS):
-        parts[number * 20] = f"{name} became keeper number {number} of the lighthouse."
-    (tmp_path / "book.txt").write_text("\n\n".join(parts), encoding="utf-8")
-    return shelve(tmp_path / "home", tmp_path / "book.txt")
-
-
-def names_all(request: Request) -> str:
-    return ", ".join(name for name in KEEPERS if name in request.messages[-1].content) or "Nobody."
-
-
-def sees_keepers(request: Request, options: Sequence[str]) -> list[float]:
-    if list(options) != ["Yes", "No"]:
-        return [1.0 / len(options)] * len(options)
-    sure = any(name in request.messages[-1].content for name in KEEPERS)
-    return [0.95, 0.05] if sure else [0.02, 0.98]
-
-
-def counting() -> ScriptedModel:
-    return ScriptedModel(replies=names_all, choices=sees_keepers)
+    return shelve_keepers(tmp_path)
 
 
 def actions(runs: RunLog, run_id: str) -> list[str]:
