@@ -69,6 +69,11 @@ def decides(request: Request, options: Sequence[str]) -> list[float]:
     return [1.0 if place == wanted else 0.0 for place in range(len(options))]
 
 
+def final(answer: Answer) -> dict[str, Any]:
+    """What must be the same however a run went: all but its id and what it took."""
+    return {key: value for key, value in answer.to_dict().items() if key not in ("run", "usage")}
+
+
 def run(
     workflow: Workflow, shelf: Shelf, question: Question, model: ScriptedModel | None = None
 ) -> tuple[Answer, ScriptedModel, list[Event]]:

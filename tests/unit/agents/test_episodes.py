@@ -24,8 +24,8 @@ from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.retrieval.facts import Fact
-from readthrough.types import Answer, Limits
-from tests.agent_samples import QUESTION, run, shelve, write_book
+from readthrough.types import Limits
+from tests.agent_samples import QUESTION, final, run, shelve, write_book
 from tests.library_samples import shelf_of
 
 FLOW = Episodes(index="bm25", batch=4)
@@ -69,10 +69,6 @@ def model(**options: object) -> ScriptedModel:
 
 def forms(scripted: ScriptedModel) -> int:
     return sum(call.request.schema is not None and call.result is not None for call in scripted.calls)
-
-
-def final(answer: Answer) -> dict[str, object]:
-    return {key: value for key, value in answer.to_dict().items() if key not in ("run", "usage")}
 
 
 def written(services: Services, flow: Episodes) -> list[tuple[int, Fact]]:

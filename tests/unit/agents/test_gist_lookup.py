@@ -25,8 +25,8 @@ from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.base import ModelBackend, Request
 from readthrough.models.scripted import ScriptedModel
-from readthrough.types import Answer, Limits
-from tests.agent_samples import FACT, QUESTION, decides, run, says_what_it_reads, shelve, write_book
+from readthrough.types import Limits
+from tests.agent_samples import FACT, QUESTION, decides, final, run, says_what_it_reads, shelve, write_book
 from tests.library_samples import open_library
 
 small = partial(GistLookup, least_tokens=90, page_tokens=220, gist_tokens=24, batch=2, enough_above=None)
@@ -55,10 +55,6 @@ def gists(scripted: ScriptedModel) -> int:
 
 def remembered(flow: GistLookup, shelf: Shelf, scripted: ScriptedModel | None = None) -> list[Page]:
     return flow._gister.pages(services(shelf, scripted or model()))
-
-
-def final(answer: Answer) -> dict[str, object]:
-    return {key: value for key, value in answer.to_dict().items() if key not in ("run", "usage")}
 
 
 def prompts(scripted: ScriptedModel, words: str) -> list[str]:

@@ -26,8 +26,8 @@ from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.retrieval.entities import EntityGraph
-from readthrough.types import Answer, Limits
-from tests.agent_samples import FACT, QUESTION, run, shelve, write_book
+from readthrough.types import Limits
+from tests.agent_samples import FACT, QUESTION, final, run, shelve, write_book
 from tests.library_samples import HashingEmbedder, chunker, open_library
 
 written = partial(GraphReader, facts="written", index="bm25", enough_above=None)
@@ -71,10 +71,6 @@ def model(*rules: tuple[str, str], **options: object) -> ScriptedModel:
 
 def forms(scripted: ScriptedModel) -> int:
     return sum(call.request.schema is not None and call.result is not None for call in scripted.calls)
-
-
-def final(answer: Answer) -> dict[str, object]:
-    return {key: value for key, value in answer.to_dict().items() if key not in ("run", "usage")}
 
 
 def walked(

@@ -34,7 +34,7 @@ from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Completion, Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.types import Answer, Event, Limits, Usage
-from tests.agent_samples import QUESTION, decides, says_what_it_reads, shelve, write_book
+from tests.agent_samples import QUESTION, decides, final, says_what_it_reads, shelve, write_book
 from tests.library_samples import story
 
 FACTS = 24
@@ -238,10 +238,6 @@ def test_a_run_that_failed_goes_on_where_it_was(shelf: Shelf, tmp_path: Path, fo
         answer = resume(flow, question, Services(again, shelf, runs, services.run), saver)
     assert final(answer) == final(whole)
     assert len(again.calls) <= whole.usage.calls - call + 2, "no more than one batch is done again"
-
-
-def final(answer: Answer) -> dict[str, object]:
-    return {key: value for key, value in answer.to_dict().items() if key not in ("run", "usage")}
 
 
 @pytest.mark.parametrize("form", ["hierarchical", "rolling"])

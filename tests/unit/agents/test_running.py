@@ -17,8 +17,8 @@ from readthrough.errors import ModelError, PromptTooLongError, UsageError
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.scripted import ScriptedModel
-from readthrough.types import Answer, Limits
-from tests.agent_samples import QUESTION, decides, says_what_it_reads, shelve, write_book
+from readthrough.types import Limits
+from tests.agent_samples import QUESTION, decides, final, says_what_it_reads, shelve, write_book
 
 FLOW = ChainOfAgents(window_tokens=600, message_tokens=40)
 
@@ -32,10 +32,6 @@ def model(**faults: ModelError) -> ScriptedModel:
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     return shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
-
-
-def final(answer: Answer) -> dict[str, object]:
-    return {key: value for key, value in answer.to_dict().items() if key not in ("run", "usage")}
 
 
 def test_every_step_is_logged_with_what_it_read_wrote_and_decided(shelf: Shelf, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.base import ModelBackend
 from readthrough.models.scripted import ScriptedModel
-from readthrough.types import Answer, Limits
-from tests.agent_samples import FACT, QUESTION, decides, run, says_what_it_reads, shelve, write_book
+from readthrough.types import Limits
+from tests.agent_samples import FACT, QUESTION, decides, final, run, says_what_it_reads, shelve, write_book
 from tests.library_samples import open_library, write_stories
 
 small = partial(TreeWalk, children=4, read_tokens=1000, summary_tokens=32, batch=3, passage_tokens=200)
@@ -45,10 +45,6 @@ def summaries(scripted: ScriptedModel) -> int:
     """How many summaries were written."""
     shown = [call.request.messages[-1].content for call in scripted.calls if call.kind == "complete" and call.result]
     return sum("Summarize the text above" in prompt for prompt in shown)
-
-
-def final(answer: Answer) -> dict[str, object]:
-    return {key: value for key, value in answer.to_dict().items() if key not in ("run", "usage")}
 
 
 def test_trees_are_grown_once_and_the_walk_ends_at_the_passage(shelf: Shelf) -> None:

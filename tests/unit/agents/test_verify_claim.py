@@ -25,8 +25,8 @@ from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
-from readthrough.types import Answer, Limits
-from tests.agent_samples import FACT, run, shelve, write_book
+from readthrough.types import Limits
+from tests.agent_samples import FACT, final, run, shelve, write_book
 from tests.library_samples import story
 
 FLOW = VerifyClaim(index="bm25", chapter_tokens=300, batch=2)
@@ -66,10 +66,6 @@ def model(**options: object) -> ScriptedModel:
 
 def written(scripted: ScriptedModel) -> int:
     return sum(call.kind == "complete" and call.result is not None for call in scripted.calls)
-
-
-def final(answer: Answer) -> dict[str, object]:
-    return {key: value for key, value in answer.to_dict().items() if key not in ("run", "usage")}
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from readthrough.errors import ConfigError, ModelError, UsageError
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.scripted import ScriptedModel
-from readthrough.types import Answer, Limits
+from readthrough.types import Limits
 from readthrough.yaml_strict import parse
-from tests.agent_samples import QUESTION, decides, says_what_it_reads, shelve, write_book
+from tests.agent_samples import QUESTION, decides, final, says_what_it_reads, shelve, write_book
 
 LOOP = """graph:
   nodes:
@@ -56,10 +56,6 @@ def model(**faults: ModelError) -> ScriptedModel:
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     return shelve(tmp_path / "home", write_book(tmp_path / "books", paragraphs=60))
-
-
-def final(answer: Answer) -> dict[str, Any]:
-    return {key: value for key, value in answer.to_dict().items() if key not in ("run", "usage")}
 
 
 def nodes(services: Services) -> list[str]:
