@@ -5,7 +5,11 @@
 The draw (benchmarks/draw_40.json) is stratified by type; `--draw` makes it anew. It is an evaluation like any other
 (`readthrough eval run FOLDER/small.yaml` does the same): results are kept below FOLDER, each model's by itself, and a
 run that was stopped goes on where it was. `full-context` (where the text fits) and `iterative-summary` (summarise,
-then answer) are the controls. When all is answered docs/results.md is written from the results of all models.
+then answer) are the controls.
+
+When all is answered the results of all models below FOLDER are kept in benchmarks/results/forty_questions.jsonl, in
+place of earlier ones of the same systems and without any text of the data, and docs/results.md is written from what is
+kept there: systems can be added later, on other days. Behind it stands the report of before results were kept.
 """
 
 from __future__ import annotations
@@ -15,12 +19,14 @@ import json
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.results import FOLDER, rows_of
 from readthrough import catalogue
 from readthrough.config import load_settings
 from readthrough.evaluation.base import Example
@@ -28,13 +34,17 @@ from readthrough.evaluation.comparing import results_in
 from readthrough.evaluation.grid import read_grid
 from readthrough.evaluation.reports import markdown
 from readthrough.evaluation.running import Listener, evaluate
-from readthrough.evaluation.store import Result
+from readthrough.evaluation.store import Result, write_json_lines
 from readthrough.evaluation.tasks.files.questions import Questions
 
 DRAW = Path(__file__).parent / "draw_40.json"
+KEPT = FOLDER / "forty_questions.jsonl"
+EARLIER = FOLDER / "forty_questions_earlier.md"
 REPORT = Path(__file__).parents[1] / "docs" / "results.md"
 ROWS = 40
 SEED = 40
+TAGS = ("hops", "loogle_type")
+"""What is kept of a question's tags; others hold texts."""
 
 
 def main() -> int:
@@ -52,8 +62,31 @@ def main() -> int:
     if outcome.left:
         return 3
     found = [each for each in sorted(options.folder.iterdir()) if (each / "results.sqlite").exists()]
-    REPORT.write_text(markdown.page([result for each in found for result in results_in(each)]), encoding="utf-8")
+    write_report(result for each in found for result in results_in(each))
     return 3 if outcome.failed else 0
+
+
+def write_report(results: Iterable[Result]) -> None:
+    """Keep results in place of those of the same systems, and write the report over all that are kept."""
+    new = [bare(result) for result in results]
+    systems = {result.system_name for result in new}
+    kept = [Result.from_dict(row) for row in rows_of(KEPT)]
+    every = sorted(
+        [*new, *(result for result in kept if result.system_name not in systems)],
+        key=lambda result: (result.system_name, result.example),
+    )
+    write_json_lines(every, KEPT)
+    REPORT.write_text(f"{markdown.page(every)}\n{EARLIER.read_text(encoding='utf-8')}", encoding="utf-8")
+
+
+def bare(result: Result) -> Result:
+    """A result without the texts that the data and the answer have: what a report's tables are made of."""
+    said = result.answer and {name: result.answer[name] for name in ("usage", "confidence", "abstained", "stopped")}
+    sources = tuple({"name": source["name"]} for source in result.sources)
+    error = result.error and {"type": result.error["type"], "message": ""}
+    tags = {name: result.tags[name] for name in TAGS if name in result.tags}
+    bared = replace(result, question="", choices=None, answers=(), evidence=(), sources=sources, tags=tags)
+    return replace(bared, answer=said, error=error, task={"questions": {"path": "dev"}})
 
 
 def arguments() -> argparse.Namespace:
