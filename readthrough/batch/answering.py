@@ -328,15 +328,15 @@ class Worker:
 
     def _run(self, begun: Result, work: Work, book: LentBook) -> Answer:
         """Go on with the run of a work where there is one, or begin it under its id."""
-        run = begun.run
+        run, limits = begun.run, self._job.limits_of(work)
         if book.has(run):
             try:
-                return book.resume(run)
+                return book.resume(run, limits=limits)
             except UsageError:  # another version of readthrough or of the model began it
                 run = new_run()
                 self._keep(replace(begun, run=run))
         options = self._job.options_of(work)
-        return book.ask(work.question, work.choices, work.workflow, run=run, **options)
+        return book.ask(work.question, work.choices, work.workflow, limits=limits, run=run, **options)
 
     def _keep(self, result: Result) -> None:
         if not self._table.keep(self._job.name, self._name, result):

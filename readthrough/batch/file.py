@@ -58,6 +58,7 @@ class _File(_Model):
     summarize: _Summary | None = None
     options: dict[str, Any] = {}
     limits: _Limits = _Limits()
+    abstain_below: float | None = Field(default=None, ge=0, le=1)
     tries: int = Field(default=3, gt=0)
     workers: int = Field(default=0, ge=0)
     engine: Engine = "threads"
@@ -118,6 +119,7 @@ def read_job(path: Path) -> Read:
         options=said.options,
         document_limits=Limits(**said.limits.document.model_dump()),
         limits=Limits(**said.limits.all.model_dump()),
+        abstain_below=said.abstain_below,
         tries=said.tries,
         workers=said.workers,
         engine=said.engine,

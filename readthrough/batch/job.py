@@ -68,6 +68,7 @@ class Job:
         options: options of the workflow.
         document_limits: the most that one document may take.
         limits: the most that all may take together, in this run.
+        abstain_below: an answer to a question of a lower confidence (0 to 1) is refused.
         tries: after so many tries that got no further, a document is set aside.
         workers: how many documents are at work at a time; 0 for what fits the model.
         engine: what the workers are: threads of this process, or actors of Ray with a model each.
@@ -83,6 +84,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     document_limits: Limits = field(default_factory=Limits)
     limits: Limits = field(default_factory=Limits)
+    abstain_below: float | None = None
     tries: int = 3
     workers: int = 0
     engine: Engine = "threads"
@@ -95,6 +97,7 @@ class Job:
             raise UsageError("the batch asks the same twice")
         if self.tries < 1 or self.workers < 0:
             raise UsageError(f"tries = {self.tries}, workers = {self.workers}: both must be positive")
+        Limits(abstain_below=self.abstain_below)  # which says what is wrong with it
         if self.gpus_a_worker is not None and (self.engine != "ray" or self.gpus_a_worker < 0):
             raise UsageError(f"gpus a worker = {self.gpus_a_worker}: a positive number, for --engine ray")
 
@@ -110,6 +113,10 @@ class Job:
     def options_of(self, work: Work) -> Mapping[str, Any]:
         """The job's options of the workflow, where a work has none of its own."""
         return self.options if work.workflow is None else {}
+
+    def limits_of(self, work: Work) -> Limits:
+        """What one answer of its own has to keep; what all have to keep together is no part of it."""
+        return Limits(abstain_below=self.abstain_below if work.kind == "ask" else None)
 
     def works_of(self, path: str) -> tuple[Work, ...]:
         """What is wanted of one document, or of the folder as a whole."""
@@ -141,7 +148,13 @@ class Recipes:
         used = {name: kept[name] for name in _ANSWERING if name in kept}
         self._job = job
         self._made_with = {
-            work.id: [_said(work.workflow or settings.workflow), job.options_of(work), used] for work in job.works
+            work.id: [
+                _said(work.workflow or settings.workflow),
+                job.options_of(work),
+                used,
+                *([] if (below := job.limits_of(work).abstain_below) is None else [below]),
+            ]
+            for work in job.works
         }
 
     def of(self, path: str, content: str) -> dict[str, str]:

@@ -83,6 +83,9 @@ class RunFlags(Asking, Limited):
     document_tokens: Annotated[int | None, typer.Option(help="The most tokens for one document.")] = None
     document_calls: Annotated[int | None, typer.Option(help="The most calls for one document.")] = None
     document_cost: Annotated[float | None, typer.Option(help="The most money for one document.")] = None
+    abstain_below: Annotated[
+        float | None, typer.Option(metavar="CONFIDENCE", help="Refuse an answer to a question of lower confidence.")
+    ] = None
     tries: Annotated[int, typer.Option(min=1, help="Set a document aside after so many tries.")] = 3
     workers: Annotated[int, typer.Option(min=0, help="Documents at work at a time; 0: as fits the model.")] = 0
     engine: Annotated[Engine, typer.Option(help="Threads of this process, or actors of Ray.")] = Engine.threads
@@ -211,6 +214,7 @@ def _job(flags: RunFlags) -> Job:
         options=workflow_options(flags.option or []),
         document_limits=Limits(**document),
         limits=Limits(flags.max_seconds, flags.max_tokens, flags.max_calls, cost=flags.max_cost),
+        abstain_below=flags.abstain_below,
         tries=flags.tries,
         workers=flags.workers,
         engine=flags.engine.value,

@@ -22,7 +22,7 @@ from readthrough.yaml_strict import YamlFile, read
 
 KEYS = ("tasks", "systems", "limits", "budget", "parallel")
 SYSTEM_KEYS = ("workflows", "models", "indexes")
-LIMIT_KEYS = ("seconds", "tokens", "calls", "text_tokens")
+LIMIT_KEYS = ("seconds", "tokens", "calls", "abstain_below", "text_tokens")
 TEXT_TOKENS = 2_000_000
 """The longest text of an example, where the file does not say."""
 
@@ -101,6 +101,7 @@ def read_grid(path: Path, settings: Settings, given: Mapping[str, Any] | None = 
             seconds=_number(file, float, "limits", "seconds") if "seconds" in limits else None,
             tokens=_number(file, int, "limits", "tokens") if "tokens" in limits else None,
             calls=_number(file, int, "limits", "calls") if "calls" in limits else None,
+            abstain_below=_confidence(file, limits),
         ),
         text_tokens,
         _number(file, float, "budget", "seconds") if "seconds" in budget else None,
@@ -110,6 +111,14 @@ def read_grid(path: Path, settings: Settings, given: Mapping[str, Any] | None = 
         if backend_of(model) == "local":
             raise file.error("a model in this process answers one question at a time", "parallel", hint="parallel: 1")
     return grid
+
+
+def _confidence(file: YamlFile, limits: Mapping[str, Any]) -> float | None:
+    """Below which an answer is refused."""
+    value = limits.get("abstain_below")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
+        raise file.error(f"abstain_below = {value!r:.60}: a confidence is from 0 to 1", "limits", "abstain_below")
+    return None if value is None else float(value)
 
 
 def _cells(file: YamlFile, folder: Path) -> Iterator[Cell]:

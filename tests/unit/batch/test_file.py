@@ -50,6 +50,7 @@ def test_all_that_it_may_say(tmp_path: Path) -> None:
             limits:
               document: {{seconds: 9.5, tokens: 900, calls: 9}}
               all: {{calls: 99}}
+            abstain_below: 0.3
             tries: 5
             workers: 2
             workflow: graph.yaml
@@ -66,7 +67,7 @@ def test_all_that_it_may_say(tmp_path: Path) -> None:
     assert job.works[:3] == (Work("ask", WHO), Work("ask", "Which?", ("Ann", "Ben")), Work("ask", WHEN, whole=True))
     assert [work.kind for work in job.works[3:]] == ["extract", "summarize"]
     assert (job.document_limits, job.limits) == (Limits(9.5, 900, 9), Limits(calls=99))
-    assert (dict(job.options), job.tries, job.workers) == ({"k": 3}, 5, 2)
+    assert (dict(job.options), job.abstain_below, job.tries, job.workers) == ({"k": 3}, 0.3, 5, 2)
     assert read.overrides == {
         "workflow": str(tmp_path / "graph.yaml"),
         "model": "small",
@@ -96,6 +97,7 @@ def test_the_least_that_it_must_say(tmp_path: Path) -> None:
         (START + "limits:\n  documents: {}\n", 5, "unknown key under 'limits' 'documents'", "'document'"),
         (START + "summarize:\n  wrods: 3\n", 5, "unknown key under 'summarize' 'wrods'", "'words'"),
         (START + "tries: 0\n", 4, "tries", ""),
+        (START + "abstain_below: 3\n", 4, "abstain_below", ""),
         (START + "tries: many\n", 4, "tries", ""),
         (START + "workers: -1\n", 4, "workers", ""),
         (START + "recursive: 1\n", 4, "recursive", ""),

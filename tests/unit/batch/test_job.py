@@ -43,6 +43,7 @@ def test_a_work_is_named_by_what_is_wanted() -> None:
         lambda: Work("ask", WHO, ("Ann", " ")),
         lambda: Job(FOLDER, (), OUT),
         lambda: asking(FOLDER, OUT, WHO, WHO),
+        lambda: asking(FOLDER, OUT, abstain_below=3),
         lambda: asking(FOLDER, OUT, tries=0),
         lambda: asking(FOLDER, OUT, workers=-1),
         lambda: summary(focus=" "),

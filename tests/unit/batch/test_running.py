@@ -102,6 +102,16 @@ def test_another_model_is_asked_anew(folder: Path, settings: Settings, tmp_path:
     assert set(said(job.out).values()) == {"Ben."}
 
 
+def test_what_is_not_sure_enough_is_refused(folder: Path, settings: Settings, tmp_path: Path) -> None:
+    go(asking(folder, tmp_path / "out.jsonl"), settings)
+    assert not any(row["abstained"] for row in rows(tmp_path / "out.jsonl"))
+    work = (*asking(folder, tmp_path / "out.jsonl").works, summary())
+    go(Job(folder, work, tmp_path / "out.jsonl", abstain_below=1.0), settings)
+    found = rows(tmp_path / "out.jsonl")
+    assert {(row["kind"], row["abstained"]) for row in found} == {("ask", True), ("summarize", False)}
+    assert not any(row["evidence"] for row in found if row["kind"] == "ask")
+
+
 def test_the_same_content_is_asked_once(tmp_path: Path, settings: Settings) -> None:
     text = lights(1)["light000.txt"]
     folder = write_folder(tmp_path / "docs", {f"copy{number}.txt": text for number in range(6)})

@@ -31,7 +31,7 @@ systems:
   workflows: [retrieve, {retrieve: {k: [4, 8]}}]
   models: [SCRIPT]
   indexes: [bm25, hybrid]
-limits: {seconds: 90, tokens: 5000}
+limits: {seconds: 90, tokens: 5000, abstain_below: 0.3}
 budget: {seconds: 3600}
 parallel: 2
 """,
@@ -46,7 +46,7 @@ parallel: 2
         for workflow in ("retrieve", {"retrieve": {"k": 4}}, {"retrieve": {"k": 8}})
         for index in ("bm25", "hybrid")
     ]
-    assert grid.limits == Limits(seconds=90.0, tokens=5000)
+    assert grid.limits == Limits(seconds=90.0, tokens=5000, abstain_below=0.3)
     assert (grid.budget_seconds, grid.parallel, len(grid.models)) == (3600.0, 2, 1)
 
 
@@ -106,6 +106,7 @@ WRONG = {
     GRID.replace("[bm25]", "[bm26]"): r"grid\.yaml:6: unknown index 'bm26' \(did you mean 'bm25'\?\)",
     GRID.replace("  workflows", "  workflow"): r"grid\.yaml:4: unknown key under 'systems' 'workflow' .*'workflows'",
     GRID.replace("calls: 100", "calls: -1"): r"grid\.yaml:7: calls = -1: must be a positive number",
+    GRID.replace("calls: 100", "abstain_below: 30"): r"grid\.yaml:7: abstain_below = 30: a confidence is from 0 to 1",
     GRID.replace("calls: 100", "calls: 1.5"): r"grid\.yaml:7: calls = 1\.5",
     GRID.replace("calls: 100", "seconds: true"): r"grid\.yaml:7: seconds = True",
     GRID.replace("calls: 100", "second: 9"): r"grid\.yaml:7: unknown key under 'limits' 'second' .*'seconds'",
