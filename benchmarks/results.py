@@ -1,9 +1,16 @@
 """Rows that are kept while a benchmark runs, and result files: numbers with the device, the versions and the commit
-that they were measured with."""
+that they were measured with.
+
+    python -m benchmarks.results ROWS.jsonl FOLDER
+
+puts the rows of an evaluation (`readthrough eval report FOLDER --jsonl ROWS.jsonl` wrote them) into FOLDER, where
+`readthrough eval run GRID --into FOLDER` goes on from them, with the same version of readthrough.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +19,7 @@ from typing import Any
 
 from readthrough.evaluation.provenance import provenance
 from readthrough.evaluation.statistics import interval
+from readthrough.evaluation.store import Result, Store
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -42,6 +50,16 @@ def add_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def put_back(rows: Path, folder: Path) -> int:
+    """Put the rows of an evaluation into a folder of results; returns how many they are."""
+    found = [Result.from_dict(row) for row in rows_of(rows)]
+    store = Store(folder, make=True)
+    for result in found:
+        store.write(result)
+    store.close()
+    return len(found)
+
+
 def interval_over_texts(values: Iterable[tuple[str, float]]) -> dict[str, float]:
     """The mean of values by the text that each is about, with its interval over texts: what is asked about one text
     shares what was kept of it."""
@@ -58,3 +76,7 @@ def write_results(name: str, numbers: dict[str, Any]) -> Path:
     measured = {**provenance(), "date": time.strftime("%Y-%m-%d")}
     path.write_text(json.dumps({**numbers, "measured": measured}, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+if __name__ == "__main__":
+    print(f"{put_back(Path(sys.argv[1]), Path(sys.argv[2]))} rows")

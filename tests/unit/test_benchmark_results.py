@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.results import add_rows, interval_over_texts, rows_of, settle
+from benchmarks.results import add_rows, interval_over_texts, put_back, rows_of, settle
+from readthrough.evaluation.store import Store, write_json_lines
+from tests.unit.evaluation.test_store import FAILED, RESULT
 
 
 def test_a_run_goes_on_where_it_was_with_the_same_settings_alone(tmp_path: Path) -> None:
@@ -22,6 +24,14 @@ def test_a_run_goes_on_where_it_was_with_the_same_settings_alone(tmp_path: Path)
 
 def test_rows_of_a_run_that_has_not_begun(tmp_path: Path) -> None:
     assert rows_of(tmp_path / "none.jsonl") == []
+
+
+def test_rows_of_an_evaluation_are_put_back(tmp_path: Path) -> None:
+    write_json_lines([RESULT, FAILED], tmp_path / "rows.jsonl")
+    assert put_back(tmp_path / "rows.jsonl", tmp_path / "folder") == 2
+    store = Store(tmp_path / "folder")
+    assert store.find([RESULT.key, FAILED.key]) == {RESULT.key: RESULT, FAILED.key: FAILED}
+    store.close()
 
 
 def test_texts_count_alike_however_many_questions_they_have() -> None:
