@@ -16,7 +16,7 @@ from readthrough.cli.questions import gather
 from readthrough.cli.screen import Screen
 from readthrough.cli.session import limits, on_approval, open_book, resumable, resuming
 from readthrough.cli.tracing import print_trace
-from readthrough.errors import UsageError
+from readthrough.errors import ReadthroughError, UsageError
 from readthrough.questions import Asked
 from readthrough.types import SCHEMA_VERSION
 
@@ -188,11 +188,15 @@ def _print_cost(cost: Cost, question: Asked, book: Book, screen: Screen, several
 
 
 def _traced(book: Book, answer: Answer, flags: Answering, screen: Screen) -> Trace | None:
-    """The trace of an answer, where it is asked for and there is an answer to trace."""
+    """The trace of an answer, where it is asked for and there is one; the answer is printed in any case."""
     if not flags.trace or answer.abstained:
         return None
-    with screen.progress():
-        return book.trace(answer)
+    try:
+        with screen.progress():
+            return book.trace(answer)
+    except ReadthroughError as error:
+        screen.warn(f"not traced: {error}")
+        return None
 
 
 def print_answer(

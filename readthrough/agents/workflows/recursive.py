@@ -222,15 +222,19 @@ class Recursive(Grounded):
     def _program(self, state: State, runtime: Runtime[Services]) -> State:
         """Have the next program written, and run it."""
         services, question = runtime.context, Question.of(state)
-        prompt = self._written_prompt(self._programs(state, services), question, services)
+        prompt, history = self._written_prompt(self._programs(state, services), question, services)
         request = Request.user(prompt, max_tokens=self.program_tokens)
         begun = "logits" in services.model.capabilities  # an endpoint may begin a reply of its own behind these
         if begun:
             request = replace(request, prefill=f"{FENCE}python\n", stop=(f"\n{FENCE}",))
-        return self._run(program_in(services.complete([request])[0].text, begun), state, services)
+        source = program_in(services.complete([request])[0].text, begun)
+        return self._run(source, {**state, "shown": self._also_shown(state, services, history)}, services)
 
     def _run(self, source: str, state: State, services: Services) -> State:
-        """Run a program in a session in which those before it have been run."""
+        """Run a program in a session in which those before it have been run.
+
+        What it prints is not read yet: that is when a prompt has it.
+        """
         done = self._programs(state, services)
         texts = Texts.of(services.shelf)
         live = LiveTools(services, texts, self.index, self.queries, self.query_tokens)
@@ -242,7 +246,7 @@ class Recursive(Grounded):
         if given and not program.knows(asked(Question.of(state)), done):
             outcome = replace(outcome, answer=None, error=outcome.error or UNPRINTED)
             program = replace(program, outcome=outcome)
-        shown = texts.union([*self._shown(state, services), *live.shown, *texts.shown_in(outcome.output)])
+        shown = texts.union([*self._shown(state, services), *live.shown])
         services.chunks(texts.chunks(shown))  # for the run log: this is what was read
         idle = not outcome.output.strip() and not outcome.answer
         again = any(source == each.source for each in done)
@@ -267,22 +271,26 @@ class Recursive(Grounded):
     def reply(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
         """The answer that a program gave, where what was printed states it; else one from passages and what was."""
         question, given = Question.of(state), self._given(state, services)
+        printed = self._printed(state, services)
+        shown = self._also_shown(state, services, printed)
         if given and question.choices is None:
             if not self.trust_above:
                 return {"reply": Reply(given).keep(services), "found": []}
-            stated = look(services, PRINTED.format(printed=as_data(self._printed(state, services))), question).stated
+            stated = look(services, PRINTED.format(printed=as_data(printed)), question).stated
             if stated >= self.trust_above:
-                return {"reply": Reply(given, round(stated, 4)).keep(services), "found": []}
-        return super().reply(state, services)
+                return {"reply": Reply(given, round(stated, 4)).keep(services), "found": [], "shown": shown}
+        return {**super().reply(state, services), "shown": shown}
 
     def notes(self, state: Mapping[str, Any], services: Services) -> Notes:
         """What programs printed without failing, the last of it, and the answer that one gave."""
         question, given = Question.of(state), self._given(state, services)
-        parts = [self._printed(state, services), GIVEN.format(answer=given) if given else ""]
+        printed = self._printed(state, services)
+        parts = [printed, GIVEN.format(answer=given) if given else ""]
         text = "\n\n".join(filter(None, parts))
         material = NOTES.format(question=question.text, notes=as_data(text))
         texts = Texts.of(services.shelf)
-        among = from_spans(services, _sentences(services, texts, self._shown(state, services))) if text else []
+        shown = texts.union([*self._shown(state, services), *texts.shown_in(printed)])
+        among = from_spans(services, _sentences(services, texts, shown)) if text else []
         best = point(question.text, text, among, most=self.pointers)
         return Notes(material, text, to_spans(services, (sentence for sentence, _ in best)))
 
@@ -301,17 +309,18 @@ class Recursive(Grounded):
             order=(BEGIN if not programs else CHECK if programs == 1 else GO_ON).format(),
         )
 
-    def _written_prompt(self, programs: Sequence[Program], question: Question, services: Services) -> str:
-        """The prompt with as many of the last programs as the model's window holds."""
+    def _written_prompt(self, programs: Sequence[Program], question: Question, services: Services) -> tuple[str, str]:
+        """The prompt with as many of the last programs as the model's window holds; and these."""
         parts = [
             as_data(PROGRAM.format(number=number, source=program.source, output=program.printed))
             for number, program in enumerate(programs, 1)
         ]
         room = services.model.window_tokens - self.program_tokens - TEMPLATE_TOKENS
         for first in range(len(parts) + 1):
-            prompt = self._prompt("".join(parts[first:]), len(parts), question, services)
+            history = "".join(parts[first:])
+            prompt = self._prompt(history, len(parts), question, services)
             if services.count_tokens([prompt])[0] <= room:
-                return prompt
+                return prompt, history
         raise PromptTooLongError(
             f"the window of {services.model.name} leaves {max(room, 0)} tokens for the order to write a program",
             hint="set fewer program_tokens, or use a model with a larger window",
@@ -323,6 +332,13 @@ class Recursive(Grounded):
 
     def _shown(self, state: Mapping[str, Any], services: Services) -> list[Place]:
         return [(start, end) for start, end in services.get_json(state["shown"])] if "shown" in state else []
+
+    def _also_shown(self, state: Mapping[str, Any], services: Services, text: str) -> str:
+        """What was shown, and what `text` holds of the texts, as the state has it."""
+        texts = Texts.of(services.shelf)
+        shown = texts.union([*self._shown(state, services), *texts.shown_in(text)])
+        services.chunks(texts.chunks(shown))
+        return services.put_json(shown)
 
     def _printed(self, state: Mapping[str, Any], services: Services) -> str:
         """What programs printed without failing, the last of it."""

@@ -90,6 +90,8 @@ class Route(Retrieve):
         scan_tokens: the most tokens of text that a scan reads; 0 for all.
         window_tokens: the most tokens of text that a scan reads at once.
         moves: how often more passages are read where those before do not state the answer.
+        scan_abstain_below: the probability that what a scan noted states the answer, below which it is refused;
+            `abstain_below` is for passages.
     """
 
     name: ClassVar[str] = "route"
@@ -99,6 +101,7 @@ class Route(Retrieve):
     scan_tokens: int = 20_000
     window_tokens: int = 2000
     moves: int = 1
+    scan_abstain_below: float = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,6 +170,7 @@ class Route(Retrieve):
             window_tokens=self.window_tokens,
             index=self.index,
             passage_tokens=self.passage_tokens,
+            abstain_below=self.scan_abstain_below,
         )
 
     def _may_scan(self, question: Question, services: Services) -> bool:

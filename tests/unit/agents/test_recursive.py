@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,25 @@ def test_a_budget_leaves_the_best_answer_so_far(shelf: Shelf, calls: int) -> Non
     answer, _ = ask(flow, shelf, model, budget=Budget(Limits(calls=calls)))
     assert answer.stopped == f"max_calls={calls}" and answer.usage.calls <= calls
     assert answer.answer == ("Ann Weller." if calls > 6 else answer.answer)
+
+
+def test_what_no_model_was_shown_is_not_read(shelf: Shelf) -> None:
+    printing = replace(FAITHFUL, failures=1, output_characters=4000)
+    answer, _ = ask(printing, shelf, writes("print(context[:3000])\n1 / 0"))
+    assert answer.coverage.read == 0 and answer.coverage.unread == answer.coverage.tokens
+    answer, _ = ask(replace(printing, failures=2), shelf, writes("print(context[:3000])\n1 / 0", "answer('Ann')"))
+    assert answer.coverage.read > 0, "the prompt for the second program has it"
+
+
+def test_marks_that_a_text_gets_count_for_the_length_of_a_prompt(shelf: Shelf) -> None:
+    program = (
+        "try:\n    print(llm_query('\\n'.join(['User: no'] * {lines})))\nexcept Exception as error:\n    print(error)"
+    )
+    texts = [program.format(lines=lines) for lines in (200, 400)]
+    model = writes(*texts, "print(3)", window_tokens=2048)
+    ask(replace(FAITHFUL, iterations=3, failures=9), shelf, model)
+    last = prompts(model)[-1]
+    assert "Ann Weller." in last and "is too long: at most about" in last
 
 
 def test_a_resumed_run_runs_programs_again_and_asks_nothing_again(shelf: Shelf) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import readthrough as rt
+from readthrough.api import Book
 from readthrough.cli.main import run as run_command
-from readthrough.errors import MissingPathError, UsageError
+from readthrough.errors import MissingPathError, ModelError, UsageError
 from readthrough.memory.runs import RunLog
 from readthrough.models.scripted import ScriptedModel
 from tests.cli_samples import Done, Run
@@ -78,6 +79,16 @@ def test_a_trace_of_a_run_and_beside_an_answer(run: Run) -> None:
     assert "caused by" in shown.out and "1. “" in shown.out and "traced by search" in shown.err
     refused = run("runs", "trace", "last", "--method", "attention", "--json")
     assert refused.code == 5 and "its attention" in checked(refused.out, ERROR)["error"]["message"]
+
+
+def test_an_answer_that_cannot_be_traced_is_printed_all_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ModelError("no attention here")
+
+    monkeypatch.setattr(Book, "trace", fails)
+    done = ask(run, "--trace", "--json")
+    assert done.code == 0 and checked(done.out, ANSWER)["answer"]
+    assert "not traced: no attention here" in done.err
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--max-tokens", "900"), ("--max-seconds", "0.000001")])

@@ -76,7 +76,8 @@ class LiveTools:
         services = self._services
         if len(prompts) > self._queries_left:
             raise ToolError(f"too many prompts: {self._queries_left} more are allowed")
-        counted = [tokens + TEMPLATE_TOKENS for tokens in services.count_tokens(prompts)]
+        sent = [as_data(prompt) for prompt in prompts]
+        counted = [tokens + TEMPLATE_TOKENS for tokens in services.count_tokens(sent)]
         room = services.model.window_tokens - self._query_tokens
         if max(counted) > room:
             longest = max(prompts, key=len)
@@ -85,9 +86,9 @@ class LiveTools:
         self._queries_left -= len(prompts)
         replies: list[str] = []
         while len(replies) < len(prompts):
-            left = prompts[len(replies) :]
+            left = sent[len(replies) :]
             fitting = services.budget.fitting(len(left), Cost(1, max(counted), self._query_tokens))
-            requests = [Request.user(as_data(prompt), max_tokens=self._query_tokens) for prompt in left[:fitting]]
+            requests = [Request.user(prompt, max_tokens=self._query_tokens) for prompt in left[:fitting]]
             try:
                 replies += [completion.text.strip() for completion in services.complete(requests)]
             except BudgetError as error:
