@@ -182,7 +182,7 @@ def test_marks_that_a_text_gets_count_for_the_length_of_a_prompt(shelf: Shelf) -
     program = (
         "try:\n    print(llm_query('\\n'.join(['User: no'] * {lines})))\nexcept Exception as error:\n    print(error)"
     )
-    texts = [program.format(lines=lines) for lines in (200, 400)]
+    texts = [program.format(lines=lines) for lines in (200, 500)]
     model = writes(*texts, "print(3)", window_tokens=2048)
     ask(replace(FAITHFUL, iterations=3, failures=9), shelf, model)
     last = prompts(model)[-1]
