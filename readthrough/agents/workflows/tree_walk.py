@@ -37,7 +37,7 @@ from readthrough.retrieval.indexes.tree import TreeIndex
 from readthrough.retrieval.indexes.walk import Place, Walk, WalkIndex, Walking
 from readthrough.retrieval.trees.base import Tree
 from readthrough.retrieval.trees.clustering import Clustering
-from readthrough.retrieval.trees.growing import Grower
+from readthrough.retrieval.trees.growing import UNLIMITED_TOKENS, Grower
 from readthrough.types import Answer, Cost
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ OVERVIEW = Prompt(
 
 _FOUND_CHUNKS = 24
 _MOST_FOUND = 500
-# Whoever asks for a workflow that reads everything has it read: its estimate says how much that is.
-_UNLIMITED_TOKENS = 10**12
 _FRAME_TOKENS = 64
 _LOOK_CALLS = 3
 # What was seen of small models, which write on to the limit: 115 tokens of 128.
@@ -217,7 +215,7 @@ class TreeWalk(Workflow):
             read_tokens=self.read_tokens,
             summary_tokens=self.summary_tokens,
             batch=self.batch,
-            most_tokens=_UNLIMITED_TOKENS,
+            most_tokens=UNLIMITED_TOKENS,
         )
 
     def _walking(self, by: Literal["likelihood", "choice"]) -> Walking:
