@@ -164,6 +164,11 @@ class ProbeAndConsolidate(Grounded):
         if self.cycles < 0 or not 0 < self.fused_ratio <= 1:
             raise ValueError("cycles must not be negative, fused_ratio more than 0 and at most 1")
 
+    @property
+    def prepares(self) -> bool:
+        """Trees are kept."""
+        return self.semantic == "grown"
+
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: survey (the layers), tell (a batch of windows), try (the answer); probe, recall, fuse: a cycle."""
         from langgraph.graph import END, START, StateGraph
