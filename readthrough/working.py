@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from readthrough.config import Settings
+from readthrough.errors import ReadthroughError
 from readthrough.opening import Models, Texts, key, open_checkpoints, open_runs, read_calibrations
 from readthrough.types import Event, Limits
 
@@ -147,6 +148,14 @@ class Working:
         flow = self._flow(workflow, options)
         settings = self._with(flow, as_of)
         return Prepared(flow.workflow, self._services(settings, on_text, limits, on_approval), self._to_keep(settings))
+
+    def prepares(self, workflow: str | dict[str, Any] | None = None, **options: Any) -> bool:
+        """Whether a run makes what is kept for those after it; of one that cannot be begun it is left to the run to say
+        why."""
+        options.pop("as_of", None)
+        with suppress(ReadthroughError):
+            return self._flow(workflow, options).workflow.prepares
+        return False
 
     def _with(self, flow: Flow, as_of: str | None = None) -> Settings:
         """The settings that a workflow is run with; `as_of` wins over its file."""

@@ -251,10 +251,19 @@ class Worker:
         pool = self._tools.side_by_side
         if pool is None:
             return all(one(work, recipe) for work, recipe in wanted)
-        begun = [pool.submit(one, work, recipe) for work, recipe in wanted]
-        wait(begun)  # all of them: nobody is at a document that is given back
-        results = [each.result() for each in begun]
+        first = [] if book is None else self._preparing(wanted, book)
+        results: list[bool] = []
+        for part in (first, [each for each in wanted if each not in first]):
+            begun = [pool.submit(one, work, recipe) for work, recipe in part]
+            wait(begun)  # all of them: nobody is at a document that is given back
+            results += [each.result() for each in begun]
         return all(results)
+
+    def _preparing(self, wanted: Sequence[tuple[Work, str]], book: LentBook) -> list[tuple[Work, str]]:
+        """The first work of each workflow whose runs make what is kept for all others."""
+        options = self._job.options_of
+        first = {digest([each[0].workflow, options(each[0])]): each for each in reversed(wanted)}
+        return [each for each in first.values() if book.prepares(each[0].workflow, **options(each[0]))]
 
     def _read(self, claim: Claim) -> LentBook:
         book = read_document(self._job, self._table, self._tools, claim.path)

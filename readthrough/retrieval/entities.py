@@ -47,7 +47,8 @@ class EntityGraph:
 
     @classmethod
     def of(cls, facts: Iterable[tuple[int, Fact]], merged: Mapping[str, str] | None = None) -> EntityGraph:
-        """The graph of facts, each with the number of its document; `merged` says which names are another."""
+        """The graph of facts, each with the number of its document; `merged` says which names are another, which may be
+        another's in its turn."""
         listed = list(facts)
         spellings: dict[str, Counter[str]] = {}
         for _, fact in listed:
@@ -55,7 +56,7 @@ class EntityGraph:
                 spellings.setdefault(normalise(element), Counter())[element] += 1
         spellings.pop("", None)
         node = {name: singular(name, spellings) for name in spellings}
-        node = {name: (merged or {}).get(base, base) for name, base in node.items()}
+        node = {name: _last(base, merged or {}) for name, base in node.items()}
         usual: dict[str, Counter[str]] = {}
         for name, counts in spellings.items():
             usual.setdefault(node[name], Counter()).update(counts)
@@ -130,6 +131,15 @@ def _singulars(name: str) -> Iterator[str]:
         yield name[:-1]
     if name.endswith("es"):
         yield name[:-2]
+
+
+def _last(name: str, merged: Mapping[str, str]) -> str:
+    """What a name is in the end; of names that are each other's, the first by the alphabet."""
+    path: list[str] = []
+    while name in merged and name not in path:
+        path.append(name)
+        name = merged[name]
+    return min(path[path.index(name) :]) if name in path else name
 
 
 def near_names(names: Sequence[str], vectors: np.ndarray, above: float) -> dict[str, str]:

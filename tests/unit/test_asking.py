@@ -196,6 +196,18 @@ def test_facts_that_are_kept_are_written_by_one(tmp_path: Path) -> None:
     assert forms[0] == forms[1] > 0
 
 
+def test_what_a_workflow_keeps_is_made_by_one(tmp_path: Path) -> None:
+    model = scripted()
+    with read(tmp_path, model) as book:
+        book.ask_all(["Who hid the key?", "Who keeps the light?"], workflow="gist-lookup")
+        assert all(map(book.prepares, ("gist-lookup", "episodes", "verify-claim", "tree-walk")))
+        assert [book.prepares("probe-and-consolidate", semantic=how) for how in ("kept", "grown")] == [False, True]
+        assert not book.prepares("retrieve", no_such=1)
+    gists = [call.request.messages[-1].content for call in model.calls if call.kind == "complete"]
+    gists = [prompt for prompt in gists if "Question:" not in prompt]
+    assert gists and len(set(gists)) == len(gists)
+
+
 def test_approvals_are_asked_for_one_at_a_time(tmp_path: Path) -> None:
     at_once, asked = [0, 0], list[str]()
 

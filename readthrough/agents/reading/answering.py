@@ -95,6 +95,11 @@ class Reply:
         """That a budget ended the run before anything could be said."""
         return cls(NOT_REACHED, abstained=True)
 
+    @property
+    def reached(self) -> bool:
+        """Whether a budget left anything to be said."""
+        return self != Reply.unreached()
+
     def said(self, question: Question) -> str:
         """What the text must hold where the reply is right: the reply, with its question where it is a choice."""
         return self.text if question.choices is None else f"{question.text} {self.text}"

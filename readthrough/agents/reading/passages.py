@@ -17,6 +17,8 @@ _LINE_START = rf"(?<![^{_BREAK}])(?=[ \t\u00a0\u200b\ufeff]*"
 _MARK = re.compile(_LINE_START + r"(?:\[\d+\]|(?:question|system|user|assistant)[ \t]*:))", re.IGNORECASE)
 _ASKED = re.compile(_LINE_START + r"question[ \t]*:)", re.IGNORECASE)
 _OPTION = re.compile(_LINE_START + r"[A-Z]\. )")
+# The number of a passage, and the blank line before it.
+_NUMBER_TOKENS = 8
 _WRAPPED = re.compile(r"(?<=\S)[ \t]*\n[ \t]*(?=[^\s\d*•>|#=-])")
 
 
@@ -99,6 +101,15 @@ def prompt_tokens(services: Services) -> dict[int, int]:
     """
     tokens = services.shelf.count_tokens(services.model)
     return {chunk: tokens[chunk] + 1 + _marks(services.shelf.get([chunk])[0].text) for chunk in tokens}
+
+
+def shown_tokens(services: Services, ids: Sequence[int]) -> dict[int, int]:
+    """How many tokens each chunk takes of a prompt, at most, where it is `shown`: with its header or columns' names,
+    and a number before it.
+    """
+    texts = shown(services.shelf.get(ids), services.shelf)
+    counts = services.count_tokens(texts)
+    return {chunk: count + _NUMBER_TOKENS + _marks(text) for chunk, count, text in zip(ids, counts, texts, strict=True)}
 
 
 def _marks(text: str) -> int:

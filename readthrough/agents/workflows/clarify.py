@@ -28,7 +28,7 @@ from readthrough.agents.reading.concluding import answer_cost, answer_if_stated,
 from readthrough.agents.reading.finding import find_chunks
 from readthrough.agents.reading.kinds import SUB_QUESTION_TOKENS, new_questions
 from readthrough.agents.reading.looking import stated_each, where_each
-from readthrough.agents.reading.passages import as_data, numbered, shown, windows, within_budget
+from readthrough.agents.reading.passages import as_data, numbered, shown, shown_tokens, windows, within_budget
 from readthrough.agents.reading.pointers import point, sentences
 from readthrough.agents.reading.prompts import TEMPLATE_TOKENS, Prompt
 from readthrough.agents.runs.budget import with_spare
@@ -102,13 +102,15 @@ class Clarification:
 
 class State(TypedDict, total=False):
     """What travels between nodes: hashes of the paragraphs, of the clarifications and of those of this round; the
-    paragraphs pointed to for the question, rounds, probabilities, the next node, the reply's hash."""
+    paragraphs pointed to for the question, whether all of them stood in a prompt, rounds, probabilities, the next node,
+    the reply's hash."""
 
     question: str
     choices: list[str] | None
     paragraphs: str
     whole: bool
     pointed: list[int]
+    over: bool
     known: str
     round: int
     asked: str
@@ -172,8 +174,9 @@ class Clarify(Workflow):
     def conclude(self, state: Mapping[str, Any], question: Question, services: Services) -> Answer:
         """The reply; its evidence is taken from the paragraphs that were pointed to."""
         reply = Reply.kept(services, state["reply"])
-        shown = [chunk for paragraph in self._paragraphs(state, services) for chunk in paragraph]
-        coverage = ledger(services, **{"read" if state.get("whole") else "retrieved": shown})
+        coverage = ledger(
+            services, **{"read" if state.get("whole") else "retrieved": self._seen(state, services, reply)}
+        )
         if reply.abstained:
             return reply.to_answer(question, (), coverage)
         paragraphs = self._paragraphs(state, services)
@@ -181,6 +184,14 @@ class Clarify(Workflow):
         among = sentences(services.shelf.get(read))
         pointers = point(question.text, reply.said(question), among, self.quotes)
         return reply.to_answer(question, cut_all(services, pointers), coverage)
+
+    def _seen(self, state: Mapping[str, Any], services: Services, reply: Reply) -> list[int]:
+        """The chunks that stood in a prompt: all, or what a budget left of them."""
+        paragraphs = self._paragraphs(state, services)
+        if not state.get("over"):
+            numbers = self._numbers(state, services) if paragraphs and reply.reached else []
+            paragraphs = [paragraphs[number] for number in numbers]
+        return [chunk for paragraph in paragraphs for chunk in paragraph]
 
     def finish_early(self, state: Mapping[str, Any], services: Services) -> dict[str, Any]:
         """An answer from the paragraphs that were pointed to so far, or from those that the index finds first."""
@@ -219,25 +230,25 @@ class Clarify(Workflow):
         asked = services.count_tokens([question.with_choices])[0]
         added = self.depth * (_ONE_TOKENS + SUB_QUESTION_TOKENS) + max(ANSWER_TOKENS, self.width * SUB_QUESTION_TOKENS)
         left = services.model.window_tokens - asked - added - _FRAME_TOKENS - TEMPLATE_TOKENS
-        return min(self.context_tokens, left - left // 32)  # every passage has a number
+        return min(self.context_tokens, left)
 
     def _plan(self, state: State, runtime: Runtime[Services]) -> State:
         """The whole text in paragraphs, or what the index finds of it; a paragraph has no gap."""
         services, question = runtime.context, Question.of(state)
         tokens, room = services.shelf.count_tokens(services.model), self._room(question, services)
-        longest = max(tokens.values(), default=0)
-        if room < longest:
-            raise PromptTooLongError(
-                f"the context has room for {max(room, 0)} tokens, a chunk of the text has {longest}",
-                hint="set more context_tokens, or use a model with a larger window",
-            )
-        ids = services.shelf.chunk_ids()
-        whole = sum(tokens.values()) <= room
-        if not whole:
-            kept = set(within_budget(self._found(services, question), tokens, room))
+        ids, whole = services.shelf.chunk_ids(), sum(tokens.values()) <= room
+        sizes = shown_tokens(services, ids if whole else self._found(services, question))
+        if not whole or sum(sizes.values()) > room:
+            whole, found = False, [chunk for chunk in self._found(services, question) if chunk in sizes]
+            kept = set(within_budget(found, sizes, room))
+            if ids and not kept:
+                raise PromptTooLongError(
+                    f"the context has room for {max(room, 0)} tokens, no chunk that was found has so few",
+                    hint="set more context_tokens, or use a model with a larger window",
+                )
             ids = [chunk for chunk in ids if chunk in kept]
-        size = max(longest, self.paragraph_tokens)
-        paragraphs = [part for run in _runs(services.shelf.get(ids)) for part in windows(run, tokens, size)]
+        size = max([self.paragraph_tokens, *(sizes[chunk] for chunk in ids)])
+        paragraphs = [part for run in _runs(services.shelf.get(ids)) for part in windows(run, sizes, size)]
         return {"paragraphs": services.put_json(paragraphs), "whole": whole, "round": 0, "known": services.put_json([])}
 
     def _found(self, services: Services, question: Question) -> list[int]:
@@ -247,10 +258,12 @@ class Clarify(Workflow):
         """Point to paragraphs for the question itself, and look whether they state the answer."""
         services, question = runtime.context, Question.of(state)
         pointed = self._point(services, state, [question])[0]
+        over = len(self._paragraphs(state, services)) > 1
         if self.enough_above is None:
-            return {"pointed": pointed, "next": "ask"}
+            return {"pointed": pointed, "over": over, "next": "ask"}
         stated = stated_each(services, [self._passages(services, state, pointed)], question)[0]
-        return {"pointed": pointed, "stated": stated, "next": "answer" if stated >= self.enough_above else "ask"}
+        enough = stated >= self.enough_above
+        return {"pointed": pointed, "over": True, "stated": stated, "next": "answer" if enough else "ask"}
 
     def _ask(self, state: State, runtime: Runtime[Services]) -> State:
         """Ask what must be known first; where nothing new is asked the rounds are over."""
@@ -263,7 +276,7 @@ class Clarify(Workflow):
         reply = services.complete([Request.user(prompt, max_tokens=self.width * SUB_QUESTION_TOKENS)])[0]
         new = new_questions(reply, [question.text, *(one.question for one in known)], self.width)
         services.emit(Event("clarify", state["round"], self.depth, "rounds", "; ".join(new)))
-        return {"asked": services.put_json(new), "next": "clarify" if new else "answer"}
+        return {"asked": services.put_json(new), "over": True, "next": "clarify" if new else "answer"}
 
     def _clarify(self, state: State, runtime: Runtime[Services]) -> State:
         """Answer what was asked from the paragraphs that are pointed to; keep what helps the question most."""
@@ -304,7 +317,8 @@ class Clarify(Workflow):
         if known and (stated is None or stated < _SURELY):
             material = CLARIFIED.format(material=material, clarified=_shown(known))
         reply = answer_if_stated(services, material, question, self.abstain_below, stated=stated)
-        return {"pointed": pointed, "reply": reply.keep(services)}
+        over = state.get("over", False) or self.read == "context"
+        return {"pointed": pointed, "over": over, "reply": reply.keep(services)}
 
     def _point(self, services: Services, state: Mapping[str, Any], questions: Sequence[Question]) -> list[list[int]]:
         """The numbers of the paragraphs that are pointed to for each question, best first."""

@@ -115,6 +115,11 @@ class Episodes(Grounded):
         if not 0 <= self.overlap < self.sentences:
             raise ValueError(f"overlap must be at least 0 and less than sentences, got {self.overlap}")
 
+    @property
+    def prepares(self) -> bool:
+        """Episodes are kept."""
+        return True
+
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: survey, extract (a batch a step), reconcile, match (entities), summarize (a batch a step), answer."""
         from langgraph.graph import END, START, StateGraph

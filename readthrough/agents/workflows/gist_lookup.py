@@ -118,6 +118,11 @@ class GistLookup(Workflow):
         if self.page_tokens < self.least_tokens:
             raise ValueError("page_tokens must be at least least_tokens")
 
+    @property
+    def prepares(self) -> bool:
+        """Gists are kept."""
+        return True
+
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: survey, gist (a batch of pages a step), look up (all pages, or one a step), answer."""
         from langgraph.graph import END, START, StateGraph

@@ -38,7 +38,7 @@ from readthrough.agents.workflows.probing.layers import EPISODE_WORDS, Layers, k
 from readthrough.models.base import Request
 from readthrough.retrieval.embedding import embed_queries, embed_texts
 from readthrough.retrieval.trees.base import Tree
-from readthrough.retrieval.trees.growing import Grower
+from readthrough.retrieval.trees.growing import UNLIMITED_TOKENS, Grower
 from readthrough.types import Answer, Cost, Event
 
 if TYPE_CHECKING:
@@ -164,6 +164,11 @@ class ProbeAndConsolidate(Grounded):
         if self.cycles < 0 or not 0 < self.fused_ratio <= 1:
             raise ValueError("cycles must not be negative, fused_ratio more than 0 and at most 1")
 
+    @property
+    def prepares(self) -> bool:
+        """Trees are kept."""
+        return self.semantic == "grown"
+
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: survey (the layers), tell (a batch of windows), try (the answer); probe, recall, fuse: a cycle."""
         from langgraph.graph import END, START, StateGraph
@@ -188,7 +193,7 @@ class ProbeAndConsolidate(Grounded):
         """The reply with its quotes. Passages are retrieved; what is known by summaries alone is gisted."""
         reply = Reply.kept(services, state["reply"])
         found, seen = state.get("found", []), _seen(state, services)
-        coverage = ledger(services, retrieved=[*found, *seen["read"]], gisted=seen["gisted"])
+        coverage = ledger(services, retrieved=[*found, *seen["tried"], *seen["read"]], gisted=seen["gisted"])
         spans = [*self.notes(state, services).spans, *spans_of(services, found)]
         return reply.to_answer(question, quotes_for(services, question, reply, spans), coverage)
 
@@ -221,7 +226,7 @@ class ProbeAndConsolidate(Grounded):
         if self.episodes == "all":
             cost += sum([episode] * len(windows), Cost())
         if self.semantic == "grown":
-            cost += Grower().cost(services.shelf, services.model, as_data)
+            cost += _grower().cost(services.shelf, services.model, as_data)
         return cost
 
     def _survey(self, state: State, runtime: Runtime[Services]) -> State:
@@ -231,9 +236,9 @@ class ProbeAndConsolidate(Grounded):
         self.grounding.prepare(services, Question.of(state))
         if self.semantic == "grown":
             ask, tell = services.complete, services.emit
-            Grower().grow(services.shelf, services.model, complete=ask, shown=as_data, on_event=tell)
+            _grower().grow(services.shelf, services.model, complete=ask, shown=as_data, on_event=tell)
         empty = services.put_json([])
-        seen = services.put_json({"read": [], "gisted": []})
+        seen = services.put_json(_seen({}, services))
         first: State = {"at": 0, "told": None, "cycle": 0, "next": "tell" if self.episodes == "all" else "try"}
         return {**first, "windows": services.put_json(plan), "pool": empty, "probes": empty, "seen": seen}
 
@@ -249,15 +254,21 @@ class ProbeAndConsolidate(Grounded):
     def _try(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]:
         """Answer from passages and memory, or say that this is an impasse; after the last cycle there is none."""
         services, question = runtime.context, Question.of(state)
-        if state["cycle"] >= self.cycles:
-            return {**self.reply(state, services), "next": "end"}
+        least, last = max(self.enough_above, self.abstain_below), state["cycle"] >= self.cycles
         if self.impasse == "written" and question.choices is None:
-            return self._said(state, services, question)
-        least = max(self.enough_above, self.abstain_below)
-        tried = replace(self.grounding, abstain_below=least).answer(services, question, self.notes(state, services))
+            tried = self._said(state, services, question)
+        elif last:
+            tried = self.reply(state, services)
+        else:
+            grounding = replace(self.grounding, abstain_below=least)
+            tried = grounding.answer(services, question, self.notes(state, services))
         reply = Reply.kept(services, tried["reply"])
-        stuck = reply.abstained or (reply.confidence is not None and reply.confidence < least)
-        return {**tried, "next": "probe" if stuck else "end"}
+        stuck = reply.abstained
+        if question.choices is not None:  # of what is written the confidence is that it is right, not that it is stated
+            stuck = reply.confidence is not None and reply.confidence < least
+        seen = _seen(state, services)
+        seen["tried"] = list(dict.fromkeys([*seen["tried"], *tried["found"]]))
+        return {**tried, "seen": services.put_json(seen), "next": "probe" if stuck and not last else "end"}
 
     def _said(self, state: State, services: Services, question: Question) -> dict[str, Any]:
         """The paper's form: the model answers, or writes a star."""
@@ -267,7 +278,7 @@ class ProbeAndConsolidate(Grounded):
         said = services.complete([Request.user(prompt, max_tokens=ANSWER_TOKENS)])[0].text.strip()
         stuck = not said or said.strip(" .\"'") == IMPASSE
         reply = Reply.refused() if stuck else Reply(said)
-        return {"reply": reply.keep(services), "found": found, "next": "probe" if stuck else "end"}
+        return {"reply": reply.keep(services), "found": found}
 
     def _probe(self, state: State, runtime: Runtime[Services]) -> State:
         """Write new probes; where there are none, this was the last cycle."""
@@ -311,7 +322,7 @@ class ProbeAndConsolidate(Grounded):
             **changed,
             "told": keep_told(services, layers.told, state["told"]),
             "pool": _keep(services, [*_pool(state, services), *cues]),
-            "seen": services.put_json({"read": [*seen["read"], *read], "gisted": [*seen["gisted"], *gisted]}),
+            "seen": services.put_json({**seen, "read": [*seen["read"], *read], "gisted": [*seen["gisted"], *gisted]}),
         }
 
     def _cue(self, services: Services, probe: str, text: str, chunks: Sequence[int], cycle: int) -> Cue:
@@ -355,10 +366,14 @@ class ProbeAndConsolidate(Grounded):
     def _layers(self, state: State, services: Services) -> Layers:
         trees: Mapping[str, Tree] = {}
         if self.semantic != "none":
-            trees = services.shelf.trees.load(Grower().recipe(services.shelf, services.model))
+            trees = services.shelf.trees.load(_grower().recipe(services.shelf, services.model))
         windows: list[list[int]] = services.get_json(state["windows"])
         near = self.episodes == "near"
         return Layers(self.index, self.probe_tokens, near, windows, trees, kept_told(services, state["told"]))
+
+
+def _grower() -> Grower:
+    return Grower(most_tokens=UNLIMITED_TOKENS)
 
 
 def _shown(cues: Sequence[Cue]) -> str:
@@ -374,9 +389,9 @@ def _pool(state: Mapping[str, Any], services: Services) -> list[Cue]:
 
 
 def _seen(state: Mapping[str, Any], services: Services) -> dict[str, list[int]]:
-    """The chunks that probes read, and those that they know by summaries."""
-    found: dict[str, list[int]] = services.get_json(state["seen"]) if "seen" in state else {"read": [], "gisted": []}
-    return found
+    """The chunks that probes read, those that they know by summaries, and those that answers were tried from."""
+    nothing: dict[str, list[int]] = {"read": [], "gisted": [], "tried": []}
+    return services.get_json(state["seen"]) if "seen" in state else nothing
 
 
 def _next(state: State) -> str:

@@ -124,7 +124,8 @@ class Sculptor(Workflow):
             return reply.to_answer(question, (), ledger(services))
         table = self._table(state, services)
         desk = table.desk
-        read = [chunk.id for chunk in table.chunks(desk.seen)]
+        begun = reply.reached or state["actions"] or desk.stated is not None  # else what is laid out was not shown yet
+        read = [chunk.id for chunk in table.chunks(desk.seen)] if begun else []
         states = {"read" if state["whole"] else "retrieved": read}
         coverage = ledger(services, **states, skipped=[chunk.id for chunk in table.chunks(list(desk.weights))])
         if reply.abstained:

@@ -76,12 +76,14 @@ _CHECK_CALLS = 3
 
 
 class State(TypedDict, total=False):
-    """What travels between nodes: chunk ids, examples as their questions' places, signs, the reply's hash."""
+    """What travels between nodes: chunk ids, those that examples were made of, examples as their questions' places,
+    signs, the reply's hash."""
 
     question: str
     choices: list[str] | None
     passages: list[int]
     whole: bool
+    asked: list[int]
     examples: str
     reply: str
     spans: list[Cited]
@@ -140,7 +142,7 @@ class SelfShots(Workflow):
             (sentence_at(services.shelf.document(name), start, end), supports)
             for name, start, end, supports in state.get("spans", [])
         ]
-        passages = state.get("passages", [])
+        passages = state.get("passages" if reply.reached else "asked", [])
         coverage = ledger(services, **{"read" if state.get("whole") else "retrieved": passages})
         return reply.to_answer(question, cut_all(services, pointers), coverage)
 
@@ -203,7 +205,7 @@ class SelfShots(Workflow):
         ]
         examples = sorted(examples[: self.shots])
         services.emit(Event("shoot", len(examples), self.shots, "examples", f"{len(new)} passages asked about"))
-        return {"examples": services.put_json(examples)}
+        return {"examples": services.put_json(examples), "asked": [chunk.id for chunk in new]}
 
     def _make(self, services: Services, passages: Sequence[Chunk]) -> list[list[Fact]]:
         """A question and its answer of each passage, as a fact; none where it does not pass the check."""

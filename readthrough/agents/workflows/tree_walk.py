@@ -35,9 +35,11 @@ from readthrough.models.base import Completion, Request
 from readthrough.retrieval.indexes.hybrid import take_turns
 from readthrough.retrieval.indexes.tree import TreeIndex
 from readthrough.retrieval.indexes.walk import Place, Walk, WalkIndex, Walking
+from readthrough.retrieval.rerankers.choices import WHICH
+from readthrough.retrieval.rerankers.likelihood import CHAT_TOKENS
 from readthrough.retrieval.trees.base import Tree
 from readthrough.retrieval.trees.clustering import Clustering
-from readthrough.retrieval.trees.growing import Grower
+from readthrough.retrieval.trees.growing import UNLIMITED_TOKENS, Grower
 from readthrough.types import Answer, Cost
 
 if TYPE_CHECKING:
@@ -54,10 +56,10 @@ OVERVIEW = Prompt(
 
 _FOUND_CHUNKS = 24
 _MOST_FOUND = 500
-# Whoever asks for a workflow that reads everything has it read: its estimate says how much that is.
-_UNLIMITED_TOKENS = 10**12
 _FRAME_TOKENS = 64
 _LOOK_CALLS = 3
+# What a choice is replied with, and the form of it that endpoints are shown.
+_CHOICE_TOKENS = 256
 # What was seen of small models, which write on to the limit: 115 tokens of 128.
 _WRITTEN_RATIO = 0.9
 # What was seen of walks that may end early: the share of their steps that are taken.
@@ -129,6 +131,11 @@ class TreeWalk(Workflow):
             raise ValueError("documents and passage_tokens must be at least 1, overview_tokens at least 0")
         self._grower()  # it and the walk say what is wrong with the other options
         self._walking(self.by)
+
+    @property
+    def prepares(self) -> bool:
+        """Trees are kept."""
+        return True
 
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: grow (what is missing of the trees), walk (a step of the beam), answer."""
@@ -217,7 +224,7 @@ class TreeWalk(Workflow):
             read_tokens=self.read_tokens,
             summary_tokens=self.summary_tokens,
             batch=self.batch,
-            most_tokens=_UNLIMITED_TOKENS,
+            most_tokens=UNLIMITED_TOKENS,
         )
 
     def _walking(self, by: Literal["likelihood", "choice"]) -> Walking:
@@ -268,7 +275,7 @@ class TreeWalk(Workflow):
         """One step: what lies below the beam is weighed. Then a look, whether the best passages are enough."""
         services, question = runtime.context, Question.of(state)
         walk = _walk_of(state, services)
-        index = self._index(services)
+        index = self._index(services, question.with_choices)
         index.step(walk, question.with_choices, services.get_json(state["documents"]))
         changed: State = {"walk": services.put_json(walk.to_json()), "walking": bool(walk.beam)}
         if self.enough_above is None or question.choices is not None or not index.hits(walk, 1):
@@ -281,8 +288,11 @@ class TreeWalk(Workflow):
         walking = changed["walking"] and stated < self.enough_above
         return {**changed, "walking": walking, "passages": passages, "stated": stated}
 
-    def _index(self, services: Services) -> WalkIndex:
-        trees, walking = self._trees(services), self._walking(self._by(services))
+    def _index(self, services: Services, asked: str = "") -> WalkIndex:
+        """`asked` is what nodes are weighed for, where they are."""
+        frame = services.count_tokens([WHICH + asked])[0] + CHAT_TOKENS + _CHOICE_TOKENS
+        walking = replace(self._walking(self._by(services)), room_tokens=services.model.window_tokens - frame)
+        trees = self._trees(services)
         return WalkIndex(services.shelf, trees, services, walking, shown=_shown, on_event=services.emit)
 
     def _answer(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]:

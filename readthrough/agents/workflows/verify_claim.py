@@ -120,6 +120,11 @@ class VerifyClaim(Grounded):
             if getattr(self, option) < 1:
                 raise ValueError(f"{option} must be at least 1, got {getattr(self, option)}")
 
+    @property
+    def prepares(self) -> bool:
+        """Outlines are kept."""
+        return True
+
     def build(self) -> CompiledStateGraph[Any, Services, Any, Any]:
         """Nodes: survey (chapters without an outline), outline (a batch a step), locate, then judge or answer."""
         from langgraph.graph import END, START, StateGraph

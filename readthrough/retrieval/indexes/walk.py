@@ -43,6 +43,7 @@ class Walking:
         steps: how often, at most.
         own_share: what a node's own score weighs beside its parent's path.
         anchors: how many of the best seen are weighed again beside each others' children, by `choice`.
+        room_tokens: the most tokens of what is weighed in one prompt, by `choice`; None weighs by number alone.
         most_tokens: the most tokens of all prompts of a search.
     """
 
@@ -52,6 +53,7 @@ class Walking:
     own_share: float = 0.5
     anchors: int = 3
     most_tokens: int = 200_000
+    room_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.by not in ("likelihood", "choice"):
@@ -206,7 +208,7 @@ class WalkIndex:
             places = [place for below in new.values() for place in below]
             walk.seen.update(zip(places, raised(self._judge, query, self._texts(wood, places)), strict=True))
         else:
-            slates = [slate for parent, below in new.items() for slate in self._beside(walk, parent, below)]
+            slates = [slate for parent, below in new.items() for slate in self._beside(wood, walk, parent, below)]
             scored = chosen(self._judge, query, [self._texts(wood, slate) for slate in slates])
             walk.slates += [dict(zip(slate, scores, strict=True)) for slate, scores in zip(slates, scored, strict=True)]
             walk.seen = calibrated(walk.slates)
@@ -219,33 +221,63 @@ class WalkIndex:
     def _texts(self, wood: _Wood, places: Sequence[Place]) -> list[str]:
         return [self._shown(wood.text(place).strip()) for place in places]
 
-    def _beside(self, walk: Walk, parent: Place | None, below: Sequence[Place]) -> list[list[Place]]:
+    def _beside(self, wood: _Wood, walk: Walk, parent: Place | None, below: Sequence[Place]) -> list[list[Place]]:
         """Nodes in slates, each tied to others: by the best seen as deep, by their parent, or by a neighbour."""
         depth = walk.depth(parent) + 1
         alike = [place for place, _ in self.ranked(walk) if walk.depth(place) == depth]
         anchors = alike[: self._walking.anchors] or ([] if parent is None else [parent])
-        size = SLATE - self._walking.anchors
-        starts = range(0, len(below), size)
-        return [[*below[start : start + size], *(anchors or below[max(0, start - 1) : start])] for start in starts]
+        if self._walking.room_tokens is not None:
+            self._measure(wood, [*below, *anchors])
+        slates, start = list[list[Place]](), 0
+        while start < len(below):
+            new, tied = self._packed(below[start:], anchors or below[max(0, start - 1) : start])
+            slates.append([*new, *tied])
+            start += len(new)
+        return slates
+
+    def _packed(self, below: Sequence[Place], tied: Sequence[Place]) -> tuple[list[Place], list[Place]]:
+        """The first of some nodes, one at least, and what they are tied to, as one prompt has room for them."""
+        room, most = self._walking.room_tokens, SLATE - self._walking.anchors
+        if room is None:
+            return list(below[:most]), list(tied)
+        sizes = {place: self._sizes[place] + MARK_TOKENS for place in (*below, *tied)}
+        left, beside = room - sizes[below[0]], list[Place]()
+        for place in tied:  # what is new has half of the room
+            if sizes[place] <= min(left, room // 2 - sum(sizes[other] for other in beside)):
+                beside.append(place)
+                left -= sizes[place]
+        new = [below[0]]
+        for place in below[1:most]:
+            left -= sizes[place]
+            if left < 0:
+                break
+            new.append(place)
+        return new, beside
+
+    def _measure(self, wood: _Wood, places: Sequence[Place]) -> None:
+        new = [place for place in places if place not in self._sizes]
+        self._sizes.update(zip(new, self._judge.count_tokens(self._texts(wood, new)), strict=True))
 
     def _cost(self, query: str, wood: _Wood) -> Cost:
         """The top, and the summaries that are dearest to open."""
         if not wood.tops:
             return Cost()
         walking = self._walking
-        new = [place for place in wood.places() if place not in self._sizes]
-        self._sizes.update(zip(new, self._judge.count_tokens(self._texts(wood, new)), strict=True))
+        self._measure(wood, wood.places())
         asked = self._judge.count_tokens([QUESTION_ABOUT + WHICH + query])[0] + CHAT_TOKENS
         largest = max((self._sizes[place] + MARK_TOKENS for place in wood.places()), default=0)
+        beside = SLATE - walking.anchors
+        if walking.room_tokens is not None:
+            beside = max(1, min(beside, walking.room_tokens // 2 // max(1, largest)))
 
         def opening(parent: Place | None) -> Cost:
             children = wood.children(parent)
             read = sum(self._sizes[child] for child in children)
             if walking.by == "likelihood":
                 return Cost(len(children) + 1, read + (len(children) + 1) * asked)
-            slates = -(-len(children) // (SLATE - walking.anchors))
-            beside = slates * (walking.anchors * largest + asked) + len(children) * MARK_TOKENS
-            return Cost(2 * slates, 2 * (read + beside))
+            slates = -(-len(children) // beside)
+            tied = slates * (walking.anchors * largest + asked) + len(children) * MARK_TOKENS
+            return Cost(2 * slates, 2 * (read + tied))
 
         dearest = sorted(map(opening, wood.summaries()), key=lambda cost: -cost.prompt_tokens)
         return sum(dearest[: walking.steps * walking.beam], opening(None))

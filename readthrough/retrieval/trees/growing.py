@@ -30,6 +30,9 @@ SUMMARIZE = """{text}
 Summarize the text above in at most {words} words and in its own language, with as many of its key details as \
 possible: names, numbers, places, what happens. Write the summary and nothing else."""
 
+UNLIMITED_TOKENS = 10**12
+"""`most_tokens` of workflows: whoever asks for one that reads everything has it read, its estimate says how much."""
+
 _TOKENS_A_WORD = 1.5
 _LEAST_TOKENS = 16
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from readthrough.agents.base import Question
+from readthrough.agents.reading.passages import shown_tokens
 from readthrough.agents.runs.budget import Budget
 from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.clarify import Clarify
@@ -126,6 +128,31 @@ def test_a_budget_ends_the_rounds_with_an_answer(shelf: Shelf) -> None:
     answer = Clarify(paragraph_tokens=120, abstain_below=0).run(ASKED, services)
     assert answer.stopped == "max_calls=9" and answer.usage.calls <= 9
     assert answer.coverage.read == answer.coverage.tokens and not answer.abstained
+
+
+@pytest.mark.parametrize("tokens", [100, 1800, 2900])
+@pytest.mark.parametrize("read", ["pointed", "context"])
+def test_what_no_prompt_held_is_not_read(shelf: Shelf, tokens: int, read: Literal["pointed", "context"]) -> None:
+    model = ScriptedModel(replies=asking(HELPS, IDLE), choices=points, likelihoods=flat)
+    services = Services(model, shelf, RunLog(), budget=Budget(Limits(tokens=tokens)))
+    answer = Clarify(paragraph_tokens=120, read=read).run(ASKED, services)
+    assert answer.stopped == f"max_tokens={tokens}"
+    assert answer.coverage.read <= answer.usage.prompt_tokens
+
+
+def test_source_code_is_counted_as_it_is_shown(tmp_path: Path) -> None:
+    signature = ", ".join(f"lamp_number_{number}" for number in range(60))
+    lines = "\n".join(f"        self.lamp_number_{number} = {number}" for number in range(60))
+    defined = "\n\n".join(f"    def light_{number}(self, {signature}):\n{lines}" for number in range(4))
+    (tmp_path / "lamps.py").write_text(f"class Lamps:\n{defined}\n")
+    shelf = shelve(tmp_path / "home", tmp_path / "lamps.py")
+    model = ScriptedModel(replies=asking(HELPS), choices=points, likelihoods=flat)
+    services = Services(model, shelf, RunLog())
+    bare, headed = sum(shelf.count_tokens(model).values()), sum(shown_tokens(services, shelf.chunk_ids()).values())
+    assert bare + 800 < headed
+    answer = Clarify(context_tokens=bare + 50).run(Question("What does light_3 do?"), services)
+    assert 0 < answer.coverage.retrieved < answer.coverage.tokens
+    assert max(model.count_tokens([prompt_of(call.request) for call in model.calls])) < bare + 200
 
 
 def test_works_without_logits(shelf: Shelf) -> None:

@@ -16,6 +16,7 @@ from readthrough.agents.runs.running import resume
 from readthrough.agents.runs.running import run as run_with
 from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.episodes import Episodes
+from readthrough.agents.workflows.episodic import entities
 from readthrough.agents.workflows.episodic.entities import parts_of_one, reconciled, summarize
 from readthrough.agents.workflows.episodic.extracting import Episode, episodes_recipe, parts
 from readthrough.errors import ModelError
@@ -123,6 +124,15 @@ def test_names_are_reconciled(tale: Shelf) -> None:
     assert "weller" not in graph.nodes and len(graph.nodes["ann weller"]) >= 3
     assert graph.shown["ann weller"] == "Ann Weller" and "bob marsh" in graph.nodes
     assert reconciled(services, [], 0.9).nodes == {}
+
+
+def test_near_names_are_merged_after_parts(tale: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name is near the first of those that are left: none is lost, none changes places with its part."""
+    monkeypatch.setattr(entities, "near_names", lambda names, *_: dict.fromkeys(names[1:], names[0]))
+    said = ["Weller"] * 3 + ["Ann Weller"] + ["Ann Weller Smith"] * 2
+    facts = [(0, Fact(f"{who} slept.", Episode(who, "", "slept", "", "", "", ""), 0, 9)) for who in said]
+    graph = reconciled(Services(model(), tale, RunLog()), facts, 0.5)
+    assert graph.nodes == {"ann weller smith": [0, 1, 2, 3, 4, 5]}
 
 
 def test_a_name_is_part_of_one_longer_name_or_of_none() -> None:

@@ -15,6 +15,7 @@ from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
+from readthrough.retrieval.trees.growing import Grower
 from readthrough.types import Limits
 from tests.agent_samples import run, shelve
 from tests.library_samples import story
@@ -145,6 +146,32 @@ def test_works_without_logits(shelf: Shelf) -> None:
     model.capabilities = frozenset({"schema"})
     answer, model, _ = run(ProbeAndConsolidate(**SMALL), shelf, ASKED, model)
     assert answer.answer == "Ann Weller." and {call.kind for call in model.calls} == {"choose", "complete"}
+
+
+def test_an_answer_that_is_stated_is_no_impasse_however_unsure_it_is(shelf: Shelf) -> None:
+    model = scripted()
+    model.name = "qwen2.5-coder-0.5b-instruct"  # of what it writes half is right at most
+    answer, model, events = run(ProbeAndConsolidate(**{**SMALL, "passage_tokens": 6000}), shelf, ASKED, model)
+    assert answer.confidence is not None and answer.confidence < 0.5 and not answer.abstained
+    assert not [event for event in events if event.stage == "probe"]
+
+
+def test_the_papers_form_refuses_by_a_star_and_knows_what_it_read(shelf: Shelf) -> None:
+    model = ScriptedModel(replies=lambda request: "*" if "write *" in prompt_of(request) else says(request))
+    model.choices, model.likelihoods = (lambda *_: [0.01, 0.99]), (lambda *_: -3.0)
+    paper = {**SMALL, "passage_tokens": 0, "abstain_below": 0}
+    answer, model, _ = run(ProbeAndConsolidate(impasse="written", drop_below=2, **paper), shelf, ASKED, model)
+    assert answer.abstained and len(prompts(model, "write * and nothing else")) == 2
+    assert not [call for call in model.calls if prompt_of(call.request).startswith("What was found out")]
+    answer, _, _ = run(ProbeAndConsolidate(impasse="written", cycles=0, **paper), shelf, ASKED, scripted())
+    assert answer.abstained and answer.coverage.retrieved > 0
+
+
+def test_trees_are_grown_of_texts_of_any_size(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = Grower.__init__.__defaults__ or ()
+    monkeypatch.setattr(Grower.__init__, "__defaults__", (*defaults[:-1], 1))  # as if the text were of millions
+    _, _, events = run(ProbeAndConsolidate(semantic="grown", **SMALL), shelf, ASKED, scripted())
+    assert any(event.stage == "summarize" for event in events)
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,9 @@ def test_a_budget_ends_it_with_an_answer_from_what_is_open(shelf: Shelf) -> None
     assert answer.stopped == "max_calls=18" and "Ann Weller" in answer.answer and answer.evidence
     services = Services(model(), shelf, RunLog(), budget=Budget(Limits(calls=5)))
     assert run_with(LONG, Question(QUESTION), services).abstained
+    services = Services(model(), shelf, RunLog(), budget=Budget(Limits(tokens=100)))
+    answer = run_with(Sculptor(context_tokens=7000), Question(QUESTION), services)
+    assert not answer.usage.calls and answer.coverage.unread == answer.coverage.tokens, "no model saw what was open"
 
 
 def test_a_run_that_failed_goes_on(shelf: Shelf, tmp_path: Path) -> None:

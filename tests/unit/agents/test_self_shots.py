@@ -126,6 +126,12 @@ def test_a_model_without_logits_answers(shelf: Shelf) -> None:
     assert "Ann Weller" in answer.answer and {call.kind for call in asked.calls} == {"complete", "choose"}
 
 
+def test_what_no_call_read_is_unread(shelf: Shelf) -> None:
+    services = Services(model(), shelf, RunLog(), budget=Budget(Limits(tokens=100)))
+    answer = run_with(FLOW, Question(QUESTION), services)
+    assert not answer.usage.calls and answer.coverage.unread == answer.coverage.tokens
+
+
 @pytest.mark.parametrize("calls", [3, 8, 14, 26])
 def test_a_budget_ends_it_with_an_answer(shelf: Shelf, calls: int) -> None:
     services = Services(model(), shelf, RunLog(), budget=Budget(Limits(calls=calls)))

@@ -122,6 +122,19 @@ def test_an_endpoint_without_logits_chooses(shelf: Shelf) -> None:
     )
 
 
+def test_slates_fit_the_window(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.txt" for number in range(20)]
+    for number, path in enumerate(paths):
+        path.write_text(f"The keeper of lamp {number} went out" + "!" * 200, encoding="utf-8")
+    shelf, asked = shelve(tmp_path / "home", *paths), model(window_tokens=2600)
+    asked.capabilities = frozenset({"schema"})
+    answer, _, _ = run(TreeWalk(index=None, enough_above=None, abstain_below=0), shelf, ASKED, asked)
+    prompts = [call.request.messages[-1].content for call in asked.calls]
+    slates = [prompt for prompt in prompts if "Which of the texts" in prompt]
+    assert len(shelf.chunk_ids()) == 20 and len(slates) == 6 and answer.coverage.unread == 0
+    assert all(any(f"lamp {number} " in slate for slate in slates) for number in range(20))
+
+
 def test_a_collapsed_tree_is_searched_without_the_model(shelf: Shelf) -> None:
     flow = small(search="collapsed", index=None, overview_tokens=40)
     run(flow, shelf, ASKED, model())

@@ -35,6 +35,13 @@ def test_key_elements_become_names(element: str, name: str) -> None:
     assert normalise(element) == name
 
 
+def test_names_are_merged_to_the_last_of_them() -> None:
+    names = ("weller", "ann weller", "ann weller smith", "bob", "rob")
+    facts = [(0, Fact(f"{name} slept.", (name,), 0, 9)) for name in names]
+    chain = {"weller": "ann weller", "ann weller": "ann weller smith", "bob": "rob", "rob": "bob"}
+    assert EntityGraph.of(facts, chain).nodes == {"ann weller smith": [0, 1, 2], "bob": [3, 4]}
+
+
 def test_equal_names_and_plurals_of_known_names_are_one_node() -> None:
     assert GRAPH.nodes == {"ann weller": [0], "brass key": [0, 1], "lamp room": [1, 2], "moses": [2]}
     assert GRAPH.shown["moses"] == "Moses" and GRAPH.shown["ann weller"] == "Ann Weller"

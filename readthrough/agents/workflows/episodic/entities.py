@@ -34,11 +34,14 @@ def reconciled(services: Services, facts: Sequence[tuple[int, Fact]], merge_abov
     named = [(number, _named(fact)) for number, fact in facts]
     graph = EntityGraph.of(named)
     merged = parts_of_one(graph.shown)
-    names = sorted(graph.nodes, key=lambda name: (-len(graph.nodes[name]), name))
-    if merge_above is not None and names:
+    if merged:
+        graph = EntityGraph.of(named, merged)
+    if merge_above is not None and graph.nodes:  # of what is left, so that no name is merged into one that is gone
+        names = sorted(graph.nodes, key=lambda name: (-len(graph.nodes[name]), name))
         vectors = embed_texts(services.shelf.embedder, names, services.on_event)
-        merged = {**near_names(names, vectors, merge_above), **merged}
-    return EntityGraph.of(named, merged) if merged else graph
+        near = near_names(names, vectors, merge_above)
+        graph = EntityGraph.of(named, {**merged, **near}) if near else graph
+    return graph
 
 
 def parts_of_one(shown: Mapping[str, str]) -> dict[str, str]:
