@@ -17,6 +17,7 @@ class AsOf:
         line: its line.
         section: its innermost section.
         unread_tokens: how many tokens of the document stand after it; the coverage counts them as unread.
+        document_id: the id of the whole document; empty in answers of earlier versions.
     """
 
     position: str
@@ -26,6 +27,7 @@ class AsOf:
     line: int | None = None
     section: str | None = None
     unread_tokens: int = 0
+    document_id: str = ""
 
     def __str__(self) -> str:
         """For people: `chapter 12 of book.epub (to page 120, line 4110); 52,310 tokens after it are unread`."""
@@ -34,5 +36,6 @@ class AsOf:
 are unread"
 
     def reaches(self, other: AsOf) -> bool:
-        """Whether all that was read up to `other` had been read here."""
-        return self.document == other.document and other.end <= self.end
+        """Whether all that was read up to `other` had been read here; not known of another version of the document."""
+        same = self.document == other.document and self.document_id == other.document_id != ""
+        return same and other.end <= self.end

@@ -135,8 +135,7 @@ class Chat:
             return self.ask(last.asked, workflow, on_text, limits, **options)
         checkpointer = options.pop("checkpointer", None)
         ready = self._book.prepare(workflow, on_text, limits, **options)
-        understood = _Understood(last.question, last.shares)
-        return self._take(last.asked, ready, checkpointer, not can_go_on(last.answer["stopped"]), understood)
+        return self._take(last.asked, ready, checkpointer, not can_go_on(last.answer["stopped"]), last)
 
     def similar(self, question: str, k: int = 5) -> list[tuple[Run, float]]:
         """The `k` runs over these texts, of any conversation or none, whose question and answer fit a question best."""
@@ -167,15 +166,20 @@ class Chat:
         ready: Prepared,
         checkpointer: BaseCheckpointSaver[Any] | None,
         fresh: bool,
-        understood: _Understood | None = None,
+        last: Turn | None = None,
     ) -> Answer:
-        """Take a turn; one that is taken again is `understood` already, and not answered from itself."""
+        """Take a turn; the `last`, which is taken again, is understood already, and not answered from itself."""
         with self._book.at_work(checkpointer) as saver:
-            again, as_of = understood is not None, ready.services.as_of
-            turns = [turn for turn in self.turns if not (again and turn.asked == asked)]
+            ready.services.budget.start()
+            as_of = ready.services.as_of
+            turns = [turn for turn in self.turns if last is None or turn.asked != asked]
             before = [turn for turn in turns if turn.answer is not None and _may_be_known(turn.answer, as_of)]
             turn = self.latest = self._log.begin(self.session.name, asked, self._read)
-            understood = understood or self._understand(asked, before, ready)
+            # The question as it was answered may hold what earlier answers said.
+            if last is not None and last.answer is not None and _may_be_known(last.answer, as_of):
+                understood = _Understood(last.question, last.shares)
+            else:
+                understood = self._understand(asked, before, ready)
             if understood.question != asked:
                 ready.services.emit(Event(ASKED_AS, 1, 1, note=understood.question))
             answer, from_log = None, False
@@ -248,12 +252,12 @@ class Chat:
     ) -> tuple[Answer, bool]:
         """The answer from the texts, and whether it is that of an earlier run."""
         from readthrough.agents.base import Question
-        from readthrough.agents.runs.running import asked_before, resume, run
+        from readthrough.agents.runs.running import asked_before, resume, run, stands
 
         services, question, step = ready.services, Question(understood.question), understood.step
         services.keep_replies = services.keep_replies and not fresh
         found = None if fresh else asked_before(ready.workflow, question, services, ready.kept)
-        if found is not None and found.answer is not None and found.answer["stopped"] is None:
+        if found is not None and found.answer is not None and stands(found, services.budget.limits):
             answer = Answer.from_dict(found.answer)
             services.say(answer.answer)
             return replace(answer, usage=Usage() if step is None else step.usage), True

@@ -226,14 +226,17 @@ def keep_calibration(settings: Settings, model: str, calibration: Calibration) -
     Raises:
         LibraryError: the file cannot be read or written.
     """
-    from readthrough.memory.database import guard
+    from readthrough.memory.database import exclusive, guard
 
     path = settings.home / CALIBRATIONS
-    kept = {**read_calibrations(settings), model: calibration}
     with guard(path, "calibrations"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        written = json.dumps({name: each.to_dict() for name, each in kept.items()}, indent=1)
-        path.write_text(written + "\n", encoding="utf-8")
+        with exclusive(path.with_suffix(".lock")):
+            kept = {**read_calibrations(settings), model: calibration}
+            written = json.dumps({name: each.to_dict() for name, each in kept.items()}, indent=1)
+            aside = path.with_suffix(".new")  # a kill while it is written leaves the file as it was
+            aside.write_text(written + "\n", encoding="utf-8")
+            aside.replace(path)
     return path
 
 

@@ -61,7 +61,9 @@ ANSWER = closed(
                 {"type": "null"},
                 closed(
                     {
-                        **{name: {"type": "string", "minLength": 1} for name in ("position", "document")},
+                        **{
+                            name: {"type": "string", "minLength": 1} for name in ("position", "document", "document_id")
+                        },
                         **{name: {"type": "integer", "minimum": 0} for name in ("end", "unread_tokens")},
                         "page": {"type": ["integer", "null"]},
                         "line": {"type": ["integer", "null"]},

@@ -30,7 +30,7 @@ _TEENS = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _WORDS = {word: value for value, word in enumerate(f"{_ONES}|{_TEENS}".split("|"), 1)}
 _WORDS |= {word: 10 * tens for tens, word in enumerate(_TENS, 2)}
-_TENS_DIGITS = frozenset(str(_WORDS[word]) for word in _TENS)
+_JOINED = re.compile(r"[\s\u2010\u2011-]+")
 _KINDS = frozenset(("volume", "book", "part", "act", "chapter", "canto", "stave", "letter", "scene", "section"))
 _SHOWN = 3
 
@@ -64,13 +64,24 @@ def end_of(document: Document, position: str) -> int:
 
 
 def up_to(document: Document, end: int) -> Document:
-    """The document as it would be if it ended at the place `end`. Its id names its content, not the whole's."""
+    """The document as it would be if it ended at the place `end`. Its id names its content, not the whole's.
+
+    A section whose heading is not read to its end is left out: its title would tell the rest.
+    """
     pages = tuple(replace(page, end=min(page.end, end)) for page in document.pages if page.start < end)
-    sections = tuple(replace(each, end=min(each.end, end)) for each in document.sections if each.start < end)
+    begun = [each for each in document.sections if each.start < end and _heading_is_read(document, each, end)]
+    sections = tuple(replace(each, end=min(each.end, end)) for each in begun)
     cut = replace(document, text=document.text[:end], pages=pages, sections=sections)
     places = [[astuple(page) for page in pages], [astuple(each) for each in sections], cut.kind, cut.language]
     content = f"{json.dumps(places)}\0{cut.text}".encode("utf-8", "surrogatepass")
     return replace(cut, id=hashlib.sha256(content).hexdigest())
+
+
+def _heading_is_read(document: Document, section: Section, end: int) -> bool:
+    words, read = (
+        re.findall(r"\w+", text.casefold()) for text in (section.path[-1], document.text[section.start : end])
+    )
+    return section.end <= end or set(words) <= set(read)
 
 
 def _character(document: Document, number: str) -> int:
@@ -152,12 +163,16 @@ def _holds(heading: Heading, wanted: Heading) -> bool:
 def _words(heading: str) -> Heading:
     """The words of a heading; a number at its beginning, or behind a word such as chapter, in digits."""
     found: list[str] = []
-    for word in re.findall(r"\w+", heading.casefold()):
+    text, tens_end = heading.casefold(), None
+    for match in re.finditer(r"\w+", text):
+        word = match[0]
         number = _number(word) if not found or found[-1] in _KINDS or word in _WORDS else None
-        if found and found[-1] in _TENS_DIGITS and 0 < _WORDS.get(word, 0) < 10:  # twenty-one
+        joined = tens_end is not None and _JOINED.fullmatch(text, tens_end, match.start())
+        if joined and 0 < _WORDS.get(word, 0) < 10:  # twenty-one
             found[-1] = str(int(found[-1]) + _WORDS[word])
         else:
             found.append(word if number is None else str(number))
+        tens_end = match.end() if word in _TENS else None
     return tuple(found)
 
 

@@ -142,9 +142,11 @@ def from_results(folder: Path, model: str) -> list[Sample]:
             if answer is None or ALIASES.get(answer["model"], answer["model"]) != model:
                 continue
             answerable = result.type != UNANSWERABLE
+            if answerable and answer["abstained"]:
+                continue  # what was written and then refused, for a low confidence perhaps, is not known to be wrong
             signs = signs_of(runs, answer["run"])
             if signs:
-                correct = answerable and not answer["abstained"] and result.score >= RIGHT
+                correct = answerable and result.score >= RIGHT
                 found.append(Sample(signs, correct, answerable))
     finally:
         runs.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from readthrough.asof import AsOf
-from readthrough.documents.positions import FORMS, end_of, split_name
+from readthrough.documents.positions import FORMS, end_of, split_name, up_to
 from readthrough.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ def cut_at(library: Library, entry: Entry, row: int, position: str) -> Cut:
         raise InputError("there is no text in the document", path=entry.path, hint=f"a position is {FORMS}")
     end = end_of(document, position)
     last = end - 1
-    where = AsOf(position, entry.path, end, document.page_at(last), document.line_at(last), document.section_at(last))
+    section = up_to(document, end).section_at(last)
+    where = AsOf(
+        position, entry.path, end, document.page_at(last), document.line_at(last), section, document_id=entry.id
+    )
     return Cut(library, where, entry.id, row)
 
 

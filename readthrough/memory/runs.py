@@ -173,6 +173,12 @@ class RunLog:
             db.execute(f"INSERT INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return run
 
+    def amend(self, run: str, name: str, value: Any) -> None:
+        """Note another value of one name in the recipe of a run."""
+        with self._file.write() as db:
+            row = (f"$.{name}", json.dumps(value), run)
+            db.execute("UPDATE runs SET recipe = json_set(recipe, ?, json(?)) WHERE id = ?", row)
+
     def finish(self, run: str, answer: dict[str, Any]) -> None:
         """Note the answer of a run (`Answer.to_dict()`)."""
         with self._file.write() as db:

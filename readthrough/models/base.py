@@ -58,17 +58,32 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote. `logprob` is the sum over the completion's tokens, None where not known."""
+    """What a model wrote.
+
+    Attributes:
+        logprob: the sum over the completion's tokens, None where not known.
+        tokens: how many tokens it has; where that is not said, those of `usage`, which is nothing of a kept reply.
+    """
 
     text: str
     finish: Literal["stop", "length"]
     usage: Usage
     logprob: float | None = None
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens is None:
+            object.__setattr__(self, "tokens", self.usage.completion_tokens)
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Completion:
         """The completion that `asdict` made `values` of."""
         return cls(**{**values, "usage": Usage(**values["usage"])})
+
+    @property
+    def mean(self) -> float | None:
+        """The mean log-probability of a token, None where not known."""
+        return None if self.logprob is None else self.logprob / max(1, self.tokens or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,3 +292,27 @@ def test_turns_that_know_more_than_the_position_are_passed_over(path: Path) -> N
         recalled = chat.ask(RECALL)
         assert recalled.as_of is not None and recalled.evidence[0].document.startswith("chat:whale#")
         assert recalled.evidence[0].document not in ("chat:whale#1", "chat:whale#5")
+
+
+def test_the_last_question_is_not_asked_again_with_what_may_not_be_known(path: Path) -> None:
+    """Put anew, it held what was answered from the whole book."""
+    model = scripted()
+    with rt.read(path, model=model) as book, book.chat("whale") as chat:
+        chat.ask(WHO)
+        assert chat.ask(BROTHER).question == "Who is Ann Weller's brother?"
+        asked = len(model.calls)
+        assert chat.again(as_of="30%").question == BROTHER == chat.turns[2].question
+        assert not any("Ann Weller" in call.request.messages[-1].content for call in model.calls[asked:])
+
+
+def test_an_answer_from_the_log_is_one_of_the_same_limits(path: Path) -> None:
+    with rt.read(path, model=scripted()) as book, book.chat() as chat:
+        first = chat.ask(WHO)
+        assert first.confidence is not None and first.confidence < 1
+        assert chat.ask(WHO, limits=rt.Limits(abstain_below=first.confidence)).run == first.run
+        higher = rt.Limits(abstain_below=first.confidence + 1e-4)
+        refused = chat.ask(WHO, limits=higher)
+        assert refused.abstained and refused.run != first.run
+        assert chat.ask(WHO, limits=higher).run == refused.run
+        again = chat.ask(WHO)
+        assert again.answer == first.answer and again.run != refused.run

@@ -75,8 +75,8 @@ def log_odds(probability: float) -> float:
 def sure_of_writing(services: Services, stated: float, completion: Completion, bare: Request) -> float:
     """The confidence of an answer that was written; `bare` asks the same without the material."""
     signs = {"stated": log_odds(stated)}
-    if completion.logprob is not None and completion.text:
-        signs["answer"] = completion.logprob / max(1, completion.usage.completion_tokens)
+    if completion.mean is not None and completion.text:
+        signs["answer"] = completion.mean
         without = _without(services, bare, completion.text)
         if without is not None:
             signs["gain"] = signs["answer"] - without

@@ -40,6 +40,7 @@ class Budget:
         self.ending = False
         self._own = Pool(limits)
         self._pools = [self._own, *shared]
+        self._started = False
         self._held = Cost()
         self._pace = Pace()
         self._lock = threading.Lock()
@@ -64,9 +65,14 @@ class Budget:
         """Whether a limit asks what calls cost."""
         return any(pool.limits.cost is not None for pool in self._pools)
 
+    def start(self) -> None:
+        """The time starts, where it has not: what was started by whoever asks runs on in the runs that answer."""
+        if not self._started:
+            self._own.started, self._started = time.monotonic(), True
+
     def begin(self, last_step: Cost) -> None:
-        """The time starts. What the last step will take is held back; its seconds are reckoned from the calls made."""
-        self._own.started = time.monotonic()
+        """A run starts. What its last step will take is held back; its seconds are reckoned from the calls made."""
+        self.start()
         self._hold(last_step)
 
     def end(self) -> None:

@@ -12,7 +12,7 @@ from readthrough.agents.reading.prompts import replaced, replacements
 from readthrough.agents.runs.estimating import expected
 from readthrough.agents.runs.recipe import changes, key_of, recipe
 from readthrough.errors import BudgetError, LibraryError, ReadthroughError, UsageError
-from readthrough.types import Answer, Usage
+from readthrough.types import Answer, Limits, Usage
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -71,6 +71,7 @@ def begin(workflow: Workflow, question: Question, services: Services, settings: 
     except ReadthroughError:
         made_of["expected"] = None  # it cannot say, or the run is about to say what is wrong
     made_of["key"] = key_of(question, made_of)
+    made_of["abstain_below"] = services.budget.limits.abstain_below
     named = "" if services.runs.has(services.run) else services.run
     return services.runs.start(question.text, workflow.name, services.model.name, question.choices, made_of, named)
 
@@ -81,6 +82,20 @@ def asked_before(
     """The newest run of the same question over the same texts by the same workflow, model and settings, if any."""
     made_of = {**recipe(workflow, services.model, services.shelf), "settings": dict(settings or {})}
     return services.runs.same(key_of(question, made_of))
+
+
+def stands(found: Run, limits: Limits) -> bool:
+    """Whether a run has an answer that it would have under these limits too.
+
+    A refusal may be for a confidence below the limit that the run had, so it stands under the same limit alone.
+    """
+    answer = found.answer
+    if answer is None or answer["stopped"] is not None:
+        return False
+    if answer["abstained"]:
+        return "abstain_below" in found.recipe and found.recipe["abstain_below"] == limits.abstain_below
+    least = max(limits.abstain_below or 0.0, limits.approve_below or 0.0)
+    return answer["confidence"] is None or answer["confidence"] >= least
 
 
 def finish(workflow: Workflow, answer: Answer, services: Services, seconds: float) -> Answer:
@@ -114,6 +129,7 @@ def resume(workflow: Workflow, question: Question, services: Services, saver: Ba
             hint="ask the question again",
         )
     with services.runs.hold(found.id):
+        services.runs.amend(found.id, "abstain_below", services.budget.limits.abstain_below)
         return _go_on(workflow, question, services, saver)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from readthrough.agents.runs.budget import Budget, with_spare
+from readthrough.errors import BudgetError
+from readthrough.models.base import Request
 from readthrough.types import Cost, Limits, Usage
 
 EACH = Cost(1, 90, 10)
@@ -42,3 +46,14 @@ def test_a_reply_may_be_longer_than_is_likely_but_not_than_its_limit(
     likely: int, limit: int | None, spare: int
 ) -> None:
     assert with_spare(Cost(2, 90, likely, 1.5), limit) == Cost(2, 90, spare, 1.5)
+
+
+def test_the_time_of_a_turn_is_not_begun_anew_by_its_runs() -> None:
+    budget = Budget(Limits(seconds=0.05))
+    budget.start()
+    time.sleep(0.1)
+    for _ in range(2):
+        budget.begin(Cost())
+        with pytest.raises(BudgetError, match="0.05 seconds"), budget.admitted([Request.user("Who?")], 0):
+            pass
+        budget.end()

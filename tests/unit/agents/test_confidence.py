@@ -14,6 +14,7 @@ from readthrough.agents.runs.budget import Budget
 from readthrough.agents.runs.services import Services
 from readthrough.agents.workflows.full_context import FullContext
 from readthrough.errors import UsageError
+from readthrough.evaluation.calibrating import signs_of
 from readthrough.memory.runs import RunLog
 from readthrough.memory.shelf import Shelf
 from readthrough.models.base import Completion, Request
@@ -55,6 +56,15 @@ def test_the_signs_of_a_written_answer(shelf: Shelf) -> None:
     assert signs["answer"] == -0.5
     assert signs["gain"] == pytest.approx(-0.5 - asked[0].result.mean, abs=1e-4)
     assert answer.confidence == pytest.approx(1 / (1 + 2.718281828 ** -signs["stated"]), abs=1e-3)  # not calibrated
+
+
+def test_a_kept_reply_has_the_signs_that_it_had_when_it_was_written(shelf: Shelf) -> None:
+    model, log = Sure(replies=says_what_it_reads, choices=decides, repeatable=True), RunLog()
+    by = {"scripted": Calibration(Fitted(0.5, {"answer": 2.0}))}
+    given = [Services(model=model, shelf=shelf, runs=log, calibrations=by) for _ in range(2)]
+    first, second = (FullContext().run(Question(QUESTION), services) for services in given)
+    assert second.usage.calls == 0 and second.confidence == first.confidence
+    assert signs_of(log, second.run) == signs_of(log, first.run)
 
 
 def test_without_its_probability_an_answer_has_one_sign(shelf: Shelf) -> None:

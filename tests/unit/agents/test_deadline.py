@@ -76,6 +76,7 @@ def test_the_last_reply_is_cut_and_kept(model: LocalModel, tmp_path: Path) -> No
     tell = Request.user("Tell.", max_tokens=1500)  # 439 tokens, most of a second
     with services.budget.in_time(), pytest.raises(BudgetError):
         services.write(tell)  # while the run goes on, its end has time of its own to answer in
+    services.budget = Budget(services.budget.limits)
     services.budget.begin(Cost())
     with services.budget.finishing(), services.budget.in_time():
         cut = services.write(tell)

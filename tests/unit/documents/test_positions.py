@@ -8,7 +8,7 @@ from readthrough.documents.loaders.text import find_headings
 from readthrough.documents.positions import end_of, split_name, up_to
 from readthrough.documents.reading import sections_from
 from readthrough.errors import InputError, UsageError
-from readthrough.types import Document, Page
+from readthrough.types import Document, Page, Section
 
 PARTS = {
     "PART ONE": "",
@@ -106,3 +106,17 @@ def test_a_name_before_a_colon_is_a_document() -> None:
     assert split_name("a.txt: chapter 3: home", names) == ("a.txt", "chapter 3: home")
     assert split_name("b: c.txt: 40%", names) == ("b: c.txt", "40%")
     assert split_name("chapter 3: home", names) == (None, "chapter 3: home")
+
+
+def test_a_number_is_not_joined_with_the_title_behind_it() -> None:
+    headings = ("CHAPTER XX One Night", "CHAPTER TWENTY. Two Ships", "CHAPTER THIRTY-THREE", "CHAPTER FORTY FOUR")
+    text = "".join(f"{heading}\n\nText of {heading}.\n\n" for heading in headings)
+    starts = [*(text.index(heading) for heading in headings), len(text)]
+    spans = zip(headings, starts, starts[1:], strict=False)
+    book = Document("whole", "book.txt", text, "text", sections=tuple(Section((name,), *span) for name, *span in spans))
+    assert text[: end_of(book, "chapter XX one night")].strip().endswith("One Night.")
+    assert text[: end_of(book, "chapter twenty, two ships")].strip().endswith("Two Ships.")
+    assert [text[: end_of(book, f"chapter {n}")].strip()[-5:] for n in (33, 44)] == ["HREE.", "FOUR."]
+    for wanted in ("chapter 21", "chapter 22"):
+        with pytest.raises(InputError, match="no section"):
+            end_of(book, wanted)

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import readthrough as rt
-from readthrough.agents.reading.confidence import Calibration, Fitted
+from readthrough.agents.reading.confidence import SURE, Calibration, Fitted
 from readthrough.errors import LibraryError, UsageError
+from readthrough.evaluation import calibrating
 from readthrough.evaluation.base import UNANSWERABLE
-from readthrough.evaluation.calibrating import Sample, altered, ask, confidence, fit, make_questions, refusals
+from readthrough.evaluation.calibrating import (
+    Sample,
+    altered,
+    ask,
+    confidence,
+    fit,
+    from_results,
+    make_questions,
+    refusals,
+)
+from readthrough.memory.runs import RunLog, Step
 from readthrough.models.base import Request
 from readthrough.models.scripted import ScriptedModel
 from readthrough.opening import keep_calibration, read_calibrations
@@ -118,6 +131,40 @@ def test_questions_are_made_and_asked(book: rt.Book) -> None:
     assert len(found) == 6 and all("stated" in sample.signs for sample in found)
     assert {sample.right for sample in found if not sample.answerable} <= {False}
     assert any(sample.right for sample in found)
+
+
+def test_what_was_refused_is_no_wrong_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, results = RunLog(tmp_path / "library" / "runs.sqlite"), []
+    for kind, abstained, points in (("question", True, 0.0), ("question", False, 1.0), (UNANSWERABLE, True, 1.0)):
+        run = log.start("Who?", "retrieve", "scripted")
+        log.log(run, Step(1, "answer", decisions=({"what": SURE, "stated": 1.0},)))
+        answer = {"model": "scripted", "run": run, "abstained": abstained}
+        results.append(SimpleNamespace(answer=answer, type=kind, score=points))
+    log.close()
+    monkeypatch.setattr(calibrating, "results_in", lambda folder: results)
+    found = from_results(tmp_path, "scripted")
+    assert [(sample.right, sample.answerable) for sample in found] == [(True, True), (False, False)]
+
+
+def test_a_calibration_that_cannot_be_written_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(tmp_path / "new")
+    keep_calibration(given, "first", Calibration())
+
+    def half(path: Path, text: str, encoding: str) -> None:
+        path.write_bytes(text.encode(encoding)[: len(text) // 2])
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", half)
+        with pytest.raises(LibraryError, match="No space left"):
+            keep_calibration(given, "second", Calibration())
+    assert read_calibrations(given) == {"first": Calibration()}
+    names = [f"model {number}" for number in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: keep_calibration(given, name, Calibration()), names))
+    assert read_calibrations(given).keys() == {"first", *names}
 
 
 def test_a_calibration_is_kept_for_later_answers(book: rt.Book, tmp_path: Path) -> None:

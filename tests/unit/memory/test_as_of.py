@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,26 @@ def test_an_edit_behind_the_position_leaves_the_beginning_as_it_is(tmp_path: Pat
     again = library.as_of(edited, "chapter 1")
     assert again.chunk_ids() == cut.chunk_ids() and again.documents == cut.documents
     assert len(library.list()) == 1
+
+
+def test_places_in_two_versions_of_a_file_do_not_compare(tmp_path: Path) -> None:
+    library = open_library(tmp_path / "home")
+    shelf = library.shelve([write(tmp_path / "texts")])
+    first, second = (library.as_of(shelf, f"chapter {number}").cut.end for number in (1, 2))
+    assert second.reaches(first) and not first.reaches(second)
+    later = library.as_of(library.shelve([write(tmp_path / "texts", ending="Another ending.")]), "chapter 2").cut.end
+    assert later.document == first.document and not later.reaches(first)
+    unknown = replace(first, document_id="")  # an answer of an earlier version
+    assert not unknown.reaches(unknown)
+
+
+def test_a_heading_that_is_cut_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text(f"CHAPTER I\n\n{story(1)}\n\nCHAPTER II\nThe Murder of Tom\n\n{story(2)}\n", encoding="utf-8")
+    shelf = (library := open_library(tmp_path / "home")).shelve([path])
+    line = shelf.document(shelf.documents[0].id).text[: path.read_text().index("The Murder")].count("\n")
+    cut = library.as_of(shelf, f"line {line}")
+    assert cut.sections() == ["CHAPTER I"] and cut.cut.end.section is None
+    whole = library.as_of(shelf, f"line {line + 1}")
+    assert whole.sections() == ["CHAPTER I", "CHAPTER II The Murder of Tom"]
+    assert whole.cut.end.section == "CHAPTER II The Murder of Tom"
