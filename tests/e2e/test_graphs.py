@@ -52,7 +52,7 @@ def test_a_wrong_graph_is_said_before_the_text_is_read(run: Run, book: Path, tmp
 
 
 def test_the_small_model_reads_what_matters(small_model, tmp_path: Path) -> None:
-    text = "\n\n".join(str(topics[name]) for name in sorted(topics))[:8_000]
+    text = "\n\n".join(str(topics[name]) for name in sorted(topics))[:12_000]
     middle = text.index("\n\n", len(text) // 2)
     fact = "The brass key of the lighthouse was hidden under the third stair by Ann Weller."
     path = tmp_path / "manual.txt"
