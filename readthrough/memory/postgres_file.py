@@ -9,7 +9,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from readthrough.errors import LibraryError, MissingExtraError
@@ -58,10 +58,15 @@ class PostgresFile:
         """One transaction that no other writes beside, of which all is kept or nothing."""
         with self._lock, guard(self._url, self._what):
             connection = self._ready()
-            # a pipeline: only what is read back waits for the server, and the lock is held no longer than that takes
-            with connection.pipeline() as pipeline, connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                yield _Transaction(connection, pipeline)
+            alone = connection.info.transaction_status == _psycopg().pq.TransactionStatus.IDLE
+            try:
+                begun, transaction = _begin(connection)
+            except _psycopg().OperationalError:
+                if not (alone and connection.closed):
+                    raise
+                begun, transaction = _begin(self._ready())  # the server went away this moment: nothing was done yet
+            with begun:
+                yield transaction
 
     def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query; `?` stands for a value."""
@@ -126,6 +131,16 @@ class PostgresFile:
             if version < len(steps):
                 kept = "INSERT INTO versions VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET version = excluded.version"
                 db.execute(kept, (self._what, len(steps)))
+
+
+def _begin(connection: psycopg.Connection[Any]) -> tuple[ExitStack, _Transaction]:
+    """A transaction that no other writes beside, and what ends it."""
+    with ExitStack() as begun:
+        # a pipeline: only what is read back waits for the server, and the lock is held no longer than that takes
+        pipeline = begun.enter_context(connection.pipeline())
+        begun.enter_context(connection.transaction())
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        return begun.pop_all(), _Transaction(connection, pipeline)
 
 
 class _Transaction:

@@ -183,9 +183,15 @@ def test_a_long_run_does_not_grow_its_checkpoints(postgres: str) -> None:
             assert old.checkpoint["channel_values"].keys() >= {"number", "notes"}, "a value of a kept one is gone"
 
 
-def test_a_lost_connection_is_made_again(postgres: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_lost_connection_is_made_again(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: bool
+) -> None:
+    """Noticed before it is used, or by the first statement."""
+    if not noticed:
+        monkeypatch.setattr(postgres_file, "_has_news", lambda connection: False)
     settings = load_settings({"home": tmp_path, "database": postgres}, {}).settings
-    end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
+    end = "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
     with closing(open_table(settings)) as table, open_saver(postgres) as saver:
         table.register("/lost", {"n": 1})
         assert saver.get_tuple({"configurable": {"thread_id": "none"}}) is None, "connected by now"
