@@ -23,8 +23,9 @@ setup: $(VENV)/.stamp-all
 demo: $(VENV)/.stamp-demo
 	@$(RUN) $(PY) examples/demo.py $(if $(BOOK),--book "$(BOOK)") $(if $(QUESTION),--question "$(QUESTION)")
 
-# Two processes with a thread each; every one loads the small model once. PYTEST="tests/unit -k name" takes their place.
-PYTEST ?= --numprocesses 2 --dist loadfile
+# Two processes with a thread each; every one loads the small model once. The long files, of few tests, come first and
+# not last, where one process would wait for the other. PYTEST="tests/unit -k name" takes their place.
+PYTEST ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.stamp-test
 	@$(RUN) OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST)
 
