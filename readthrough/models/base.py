@@ -34,7 +34,7 @@ class Request:
         messages: the chat so far; the last turn is the user's.
         max_tokens: the most tokens to generate.
         stop: strings that end the generation (not part of the completion).
-        schema: a JSON Schema that the completion must satisfy, or None for free text.
+        schema: a JSON Schema that the completion must satisfy, unless `max_tokens` cuts it; None for free text.
         prefill: the beginning of the assistant's reply, put into the prompt (not part of the completion).
         temperature: 0 is greedy and repeatable.
         reused: texts within the messages, in their order, that other requests hold too. A model that joins texts (a

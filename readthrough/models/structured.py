@@ -15,6 +15,7 @@ from readthrough.types import Usage
 REPAIRS = 2
 
 _FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_BEGUN = re.compile(r"[{\[]")
 _SHOWN_CHARACTERS = 2000
 
 Ask = Callable[[Request], Awaitable[Completion]]
@@ -94,7 +95,8 @@ def prompted(request: Request) -> Request:
 async def complete_json(ask: Ask, request: Request) -> Completion:
     """Ask until the reply satisfies `request.schema`: once, and `REPAIRS` times more with the problem named.
 
-    The completion's text is the checked JSON alone; its usage is that of all calls.
+    The completion's text is the checked JSON alone; its usage is that of all calls. A form that `max_tokens` cut is
+    given back as it is, with `finish` "length": asked again it would be cut again.
 
     Raises:
         EndpointError: the last reply was still invalid.
@@ -113,6 +115,8 @@ async def complete_json(ask: Ask, request: Request) -> Completion:
         try:
             value = parse(reply.text, schema)
         except InvalidReply as error:
+            if reply.finish == "length" and _BEGUN.search(reply.text):
+                return replace(reply, usage=usage)
             problem = f"the reply was cut at {request.max_tokens} tokens" if reply.finish == "length" else str(error)
             attempt = _repair(request, reply.text, problem)
             continue
@@ -139,7 +143,7 @@ async def choose_json(ask: Ask, request: Request, options: Sequence[str], votes:
     `ask` must give replies that satisfy their schema.
 
     Raises:
-        EndpointError: no reply named an option.
+        EndpointError: no reply named an option, or one was cut.
     """
     asked = replace(
         request,
@@ -153,6 +157,11 @@ async def choose_json(ask: Ask, request: Request, options: Sequence[str], votes:
     for _ in range(votes):
         reply = await ask(asked)
         usage = usage + reply.usage
+        if reply.finish == "length":
+            raise EndpointError(
+                f"a choice was cut at {asked.max_tokens} tokens: {reply.text!r:.80}",
+                hint="ask a model that supports structured output",
+            )
         counts[options.index(json.loads(reply.text)["choice"])] += 1
     return Choice(tuple(count / votes for count in counts), usage)
 

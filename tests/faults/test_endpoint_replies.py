@@ -89,6 +89,24 @@ def test_repairs_are_bounded() -> None:
     assert len(server.requests) == 3
 
 
+def test_a_form_that_was_cut_is_given_back_and_not_asked_for_again() -> None:
+    with FakeServer([says('{"answer": "An', finish="length")]) as server:
+        reply = open_on(server).complete([ASK_JSON])[0]
+    assert (reply.text, reply.finish, len(server.requests)) == ('{"answer": "An', "length", 1)
+
+
+def test_prose_that_was_cut_before_its_form_is_repaired() -> None:
+    text, server = ask([says("Let me think about", finish="length"), says(GOOD_JSON)], ASK_JSON)
+    assert json.loads(text) == {"answer": "Ann"}
+    assert len(server.requests) == 2
+
+
+def test_a_choice_that_was_cut_is_an_error() -> None:
+    steps: list[Step] = [says("x"), says('{"choice": "Y', finish="length")]
+    with FakeServer(steps) as server, pytest.raises(EndpointError, match="a choice was cut"):
+        open_on(server).choose([ASK], [("Yes", "No")])
+
+
 def test_a_repair_counts_its_cost() -> None:
     with FakeServer([says("{}"), says(GOOD_JSON)]) as server:
         model = open_on(server, prices=Prices(prompt=1.0, completion=10.0))
