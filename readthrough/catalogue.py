@@ -77,6 +77,7 @@ PARTS: dict[str, dict[str, str]] = {
         "snapkv": "readthrough.compression.policies.snapkv:SnapKV",
         "kvzip": "readthrough.compression.policies.kvzip:KVzip",
         "pyramidkv": "readthrough.compression.policies.pyramidkv:PyramidKV",
+        "h2o": "readthrough.compression.policies.h2o:H2O",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
