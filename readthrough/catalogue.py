@@ -78,6 +78,7 @@ PARTS: dict[str, dict[str, str]] = {
         "kvzip": "readthrough.compression.policies.kvzip:KVzip",
         "pyramidkv": "readthrough.compression.policies.pyramidkv:PyramidKV",
         "h2o": "readthrough.compression.policies.h2o:H2O",
+        "sage-kv": "readthrough.compression.policies.sage_kv:SageKV",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
