@@ -79,6 +79,7 @@ PARTS: dict[str, dict[str, str]] = {
         "pyramidkv": "readthrough.compression.policies.pyramidkv:PyramidKV",
         "h2o": "readthrough.compression.policies.h2o:H2O",
         "sage-kv": "readthrough.compression.policies.sage_kv:SageKV",
+        "cake": "readthrough.compression.policies.cake:CAKE",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
