@@ -80,6 +80,7 @@ PARTS: dict[str, dict[str, str]] = {
         "h2o": "readthrough.compression.policies.h2o:H2O",
         "sage-kv": "readthrough.compression.policies.sage_kv:SageKV",
         "cake": "readthrough.compression.policies.cake:CAKE",
+        "dynamickv": "readthrough.compression.policies.dynamickv:DynamicKV",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
