@@ -81,6 +81,7 @@ PARTS: dict[str, dict[str, str]] = {
         "sage-kv": "readthrough.compression.policies.sage_kv:SageKV",
         "cake": "readthrough.compression.policies.cake:CAKE",
         "dynamickv": "readthrough.compression.policies.dynamickv:DynamicKV",
+        "keydiff": "readthrough.compression.policies.keydiff:KeyDiff",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
