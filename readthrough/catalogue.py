@@ -82,6 +82,7 @@ PARTS: dict[str, dict[str, str]] = {
         "cake": "readthrough.compression.policies.cake:CAKE",
         "dynamickv": "readthrough.compression.policies.dynamickv:DynamicKV",
         "keydiff": "readthrough.compression.policies.keydiff:KeyDiff",
+        "pagedeviction": "readthrough.compression.policies.pagedeviction:PagedEviction",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
