@@ -83,6 +83,7 @@ PARTS: dict[str, dict[str, str]] = {
         "dynamickv": "readthrough.compression.policies.dynamickv:DynamicKV",
         "keydiff": "readthrough.compression.policies.keydiff:KeyDiff",
         "pagedeviction": "readthrough.compression.policies.pagedeviction:PagedEviction",
+        "lacache": "readthrough.compression.policies.lacache:LaCache",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
