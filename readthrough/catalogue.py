@@ -84,6 +84,7 @@ PARTS: dict[str, dict[str, str]] = {
         "keydiff": "readthrough.compression.policies.keydiff:KeyDiff",
         "pagedeviction": "readthrough.compression.policies.pagedeviction:PagedEviction",
         "lacache": "readthrough.compression.policies.lacache:LaCache",
+        "shotkv": "readthrough.compression.policies.shotkv:ShotKV",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
