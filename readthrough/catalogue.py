@@ -85,6 +85,7 @@ PARTS: dict[str, dict[str, str]] = {
         "pagedeviction": "readthrough.compression.policies.pagedeviction:PagedEviction",
         "lacache": "readthrough.compression.policies.lacache:LaCache",
         "shotkv": "readthrough.compression.policies.shotkv:ShotKV",
+        "evolkv": "readthrough.compression.policies.evolkv:EvolKV",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
