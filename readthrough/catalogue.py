@@ -86,6 +86,7 @@ PARTS: dict[str, dict[str, str]] = {
         "lacache": "readthrough.compression.policies.lacache:LaCache",
         "shotkv": "readthrough.compression.policies.shotkv:ShotKV",
         "evolkv": "readthrough.compression.policies.evolkv:EvolKV",
+        "kvmerger": "readthrough.compression.policies.kvmerger:KVMerger",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
