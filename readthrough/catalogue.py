@@ -87,6 +87,7 @@ PARTS: dict[str, dict[str, str]] = {
         "shotkv": "readthrough.compression.policies.shotkv:ShotKV",
         "evolkv": "readthrough.compression.policies.evolkv:EvolKV",
         "kvmerger": "readthrough.compression.policies.kvmerger:KVMerger",
+        "random": "readthrough.compression.policies.random:Random",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
