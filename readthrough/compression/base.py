@@ -99,6 +99,9 @@ class LayerKV:
         first_token: the number of the first of them in the sequence.
         queries: of the latest tokens, `[H, W, D]`, rotated; None unless the policy asks for them.
         mass: what a probe found, `[Hkv, n]` (see `Probe`); None without one.
+        attended: the attention that each of them has got, `[Hkv, T]`, summed over the query heads of a group and over
+            all queries since anything was last dropped; None unless the policy accumulates it.
+        starts: the numbers of those that come first behind a separator, ascending; None unless the policy names one.
         scale: what attention scores are multiplied with.
     """
 
@@ -108,6 +111,22 @@ class LayerKV:
     scale: float
     queries: torch.Tensor | None = None
     mass: torch.Tensor | None = None
+    attended: torch.Tensor | None = None
+    starts: torch.Tensor | None = None
+
+
+class HeadKV(NamedTuple):
+    """What stays of some tokens in one key head.
+
+    Attributes:
+        numbers: the tokens whose places it has, ascending.
+        keys: `[n, D]`.
+        values: `[n, D]`.
+    """
+
+    numbers: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +187,42 @@ class KVPolicy(ABC):
         return 0
 
     @property
+    def accumulates(self) -> bool:
+        """Whether it wants to know the attention that tokens got from all queries: then each query has to be computed
+        for the prompt that is compressed, and nothing is taken over that was read for another since the last piece.
+        """
+        return False
+
+    @property
+    def asks_queries(self) -> bool:
+        """Whether it wants to know anything of the queries that are computed while a prompt is read."""
+        return self.accumulates or self.query_tokens > 0
+
+    @property
+    def separator(self) -> str | None:
+        """The text between units of a prompt, if it wants to know where they begin."""
+        return None
+
+    @property
     def renumbers(self) -> bool:
         """Whether positions count what is kept."""
         return False
+
+    def fitted(self, layers: int) -> KVPolicy:
+        """This policy for a model of so many layers.
+
+        Raises:
+            ValueError: it is not for such a model; the message says what is wrong with it.
+        """
+        return self
+
+    def compress(self, layers: Sequence[LayerKV], tokens: int, multiple: int) -> list[list[HeadKV]]:
+        """What stays, as `choose` says; a policy that merges gives other keys and values than the tokens' own."""
+        chosen = self.choose(layers, tokens, multiple)
+        return [
+            [HeadKV(at, layer.keys[head, at], layer.values[head, at]) for head, at in enumerate(heads)]
+            for layer, heads in zip(layers, chosen, strict=True)
+        ]
 
     @abstractmethod
     def choose(self, layers: Sequence[LayerKV], tokens: int, multiple: int) -> list[list[torch.Tensor]]:

@@ -52,6 +52,8 @@ class Plan:
             self._refuse_others(f"the positions {self.positions.name!r}", ["select", "decode", "keep", "store", "join"])
         if self.join is not None:  # what is joined is whole, and was computed densely
             self._refuse_others(f"the join {self.join.name!r}", ["select", "decode", "keep", "store"])
+        if self.keep is not None and self.keep.accumulates:  # shares of all attention, which a pattern does not compute
+            self._refuse_others(f"the policy {self.keep.name!r}", ["select"])
 
     def _refuse_others(self, what: str, names: list[str]) -> None:
         others = [key for key in names if getattr(self, key) not in (None, FULL)]

@@ -30,6 +30,8 @@ def layers(policy: KVPolicy, tokens: int, first_token: int = 0) -> list[LayerKV]
             0.25,
             some(HEADS * GROUP, window) if window else None,
             torch.rand(HEADS, tokens, generator=generator) if policy.probe else None,
+            torch.rand(HEADS, tokens, generator=generator) if policy.accumulates else None,
+            torch.arange(0, tokens, 11) if policy.separator else None,
         )
         for _ in range(LAYERS)
     ]
@@ -41,7 +43,8 @@ def layers(policy: KVPolicy, tokens: int, first_token: int = 0) -> list[LayerKV]
 def test_choices(name: str, tokens: int, multiple: int, first_token: int) -> None:
     policy: KVPolicy = build("policies", name)
     total = tokens + policy.window_tokens
-    chosen = policy.choose(layers(policy, total, first_token), tokens, multiple)
+    given = layers(policy, total, first_token)
+    chosen = policy.choose(given, tokens, multiple)
     assert len(chosen) == LAYERS
     for heads in chosen:
         assert len(heads) == HEADS
@@ -50,6 +53,10 @@ def test_choices(name: str, tokens: int, multiple: int, first_token: int) -> Non
             assert numbers.tolist() == sorted(set(numbers.tolist()))
             assert not len(numbers) or (numbers[0] >= 0 and numbers[-1] < tokens)
         assert policy.ragged or len({len(numbers) for numbers in heads}) == 1
+    for layer, heads, numbers in zip(given, policy.compress(given, tokens, multiple), chosen, strict=True):
+        for head, at in zip(heads, numbers, strict=True):
+            assert torch.equal(head.numbers, at)
+            assert head.keys.shape == head.values.shape == (len(at), WIDTH) and head.keys.dtype == layer.keys.dtype
     again = policy.choose(layers(policy, total, first_token), tokens, multiple)
     pairs = [(a, b) for one, other in zip(chosen, again, strict=True) for a, b in zip(one, other, strict=True)]
     assert all(torch.equal(a, b) for a, b in pairs)

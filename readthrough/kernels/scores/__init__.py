@@ -17,6 +17,7 @@ from readthrough.kernels.scores.select import mass_blocks, slash_blocks, top_blo
 __all__ = [
     "antidiagonal_scores",
     "attention_peaks",
+    "attention_sums",
     "bound_scores",
     "key_norms",
     "mass_blocks",
@@ -26,6 +27,7 @@ __all__ = [
     "slash_mass",
     "top_blocks",
     "window_mass",
+    "window_moments",
 ]
 
 PAGE_TOKENS = 64
@@ -221,6 +223,48 @@ def attention_peaks(q: torch.Tensor, k: torch.Tensor, lse: torch.Tensor, *, scal
     if q.shape[-1] != k.shape[-1] or q.shape[0] % k.shape[0] or lse.shape != q.shape[:2] or not lse.numel():
         raise ValueError(f"shapes do not fit: q {tuple(q.shape)}, k {tuple(k.shape)}, lse {tuple(lse.shape)}")
     return mass.attention_peaks(q, k, lse, scale=scale)
+
+
+def window_moments(
+    q_last: torch.Tensor, k: torch.Tensor, *, scale: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """How the attention that the last queries pay to each key is spread over these queries: CAKE (arXiv 2503.12491).
+
+    Args:
+        q_last: queries `[H, W, D]` of the last W tokens, each of which sees the keys up to its own.
+        k: keys `[Hkv, Tk, D]`.
+        scale: what the scores are multiplied with.
+
+    Returns:
+        In fp64 sums over the window: of the shares, and of their squares, `[H, Tk]` each, and `[Tk]` of
+        `- share log(share + 1e-10)`, which is summed over the heads too.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    _past(q_last, k)
+    return mass.window_moments(q_last, k, scale=scale)
+
+
+def attention_sums(q_last: torch.Tensor, k: torch.Tensor, lse: torch.Tensor, *, scale: float) -> torch.Tensor:
+    """The attention that the last queries pay to each key, as shares of all that they see: H2O (arXiv 2306.14048).
+
+    Args:
+        q_last: queries `[H, W, D]` of the last W tokens, each of which sees the keys up to its own.
+        k: some of the keys that they see, theirs the last, `[Hkv, Tk, D]`.
+        lse: the log-sum-exp of the scaled scores of all keys that they see, `[H, W]`.
+        scale: what the scores are multiplied with.
+
+    Returns:
+        Mass `[Hkv, Tk]`: sums over the queries and over the heads of a group.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    _past(q_last, k)
+    if lse.shape != q_last.shape[:2]:
+        raise ValueError(f"shapes do not fit: q {tuple(q_last.shape)}, lse {tuple(lse.shape)}")
+    return mass.attention_sums(q_last, k, lse, scale=scale)
 
 
 def slash_mass(q_last: torch.Tensor, k: torch.Tensor, *, scale: float) -> torch.Tensor:

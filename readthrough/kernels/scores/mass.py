@@ -37,6 +37,41 @@ def window_mass(q_last: torch.Tensor, k: torch.Tensor, *, scale: float, largest:
     return mass
 
 
+def window_moments(
+    q_last: torch.Tensor, k: torch.Tensor, *, scale: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sums over the window, in fp64: of shares and of their squares `[H, Tk]`, and of their entropy `[Tk]`.
+
+    The entropy is summed over the heads too.
+    """
+    first, second = torch.zeros(2, q_last.shape[0], k.shape[1], dtype=torch.float64, device=k.device)
+    entropy = torch.zeros(k.shape[1], dtype=torch.float64, device=k.device)
+    for _, start, shares in _shares(q_last, k, scale):
+        here = slice(start, start + shares.shape[3])
+        wide = shares.double()
+        first[:, here] += wide.sum(2).flatten(0, 1)
+        second[:, here] += wide.square().sum(2).flatten(0, 1)
+        entropy[here] -= (wide * (wide + 1e-10).log()).sum((0, 1, 2))
+    return first, second, entropy
+
+
+def attention_sums(q_last: torch.Tensor, k: torch.Tensor, lse: torch.Tensor, *, scale: float) -> torch.Tensor:
+    """The mass `[Hkv, Tk]`, summed over the queries and the group, where log-sum-exps are known."""
+    mass = _nothing(q_last, k)
+    past = k.shape[1] - q_last.shape[1]
+    for begin in range(0, q_last.shape[1], CHUNK_QUERIES):
+        here = slice(begin, begin + CHUNK_QUERIES)
+        queries = torch.unflatten(q_last[:, here].to(mass.dtype) * scale, 0, (k.shape[0], -1))
+        rows, window = queries.flatten(1, 2), queries.shape[2]
+        norms = torch.unflatten(lse[:, here].to(mass.dtype), 0, (k.shape[0], -1)).flatten(1, 2).unsqueeze(-1)
+        seen = k[:, : past + begin + window]
+        block = max(1, CHUNK_SCORES // (rows.shape[0] * rows.shape[1]))
+        for start in range(0, seen.shape[1], block):
+            shares = _scores(rows, seen, start, start + block, window).sub_(norms).exp_()
+            mass[:, start : start + shares.shape[2]] += shares.sum(1)
+    return mass
+
+
 def slash_mass(q_last: torch.Tensor, k: torch.Tensor, *, scale: float) -> torch.Tensor:
     """The mass `[Hkv, Tk]` of each distance from query back to key, summed over the window and the group."""
     mass = _nothing(q_last, k)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from readthrough.compression.base import LayerKV, Probe
+from readthrough.compression.base import HeadKV, LayerKV, Probe
 from readthrough.compression.plan import Plan
 from readthrough.kernels.attention import attend
 from readthrough.kernels.rotary import rerotate
@@ -39,13 +40,20 @@ class Compressor:
     def _prompts(self) -> Prompts:
         return Prompts(self.loaded.tokenizer)
 
-    def compress(self, tokens: Tokens, sequence: Sequence, queries: Mapping[int, torch.Tensor]) -> None:
+    def compress(
+        self,
+        tokens: Tokens,
+        sequence: Sequence,
+        queries: Mapping[int, torch.Tensor],
+        attended: Mapping[int, torch.Tensor],
+    ) -> None:
         """Compress all tokens of a sequence but those of the plan's window.
 
         Args:
             tokens: what the sequence holds.
             sequence: whose KV is not compressed yet from `sequence.compressed_tokens` on.
             queries: of the latest tokens in each layer, `[H, n, D]`, as many as the plan's policy asks for.
+            attended: the attention that what is not compressed got in each layer, `[Hkv, n]`, where it asks for that.
         """
         start, store, policy = sequence.compressed_tokens, self.plan.store, self.plan.keep
         count = (sequence.length - self.plan.window_tokens - start) // store.group_tokens * store.group_tokens
@@ -53,20 +61,29 @@ class Compressor:
             return
         probe = None if policy is None else policy.probe
         mass = self._probe(probe, tokens, sequence, count) if probe else {}
+        starts = None if policy is None or policy.separator is None else self._starts(policy.separator, tokens[start:])
         layers = [
-            LayerKV(*sequence.gather(layer), start, self._scale, queries.get(layer), mass.get(layer))
+            LayerKV(
+                *sequence.gather(layer),
+                start,
+                self._scale,
+                queries.get(layer),
+                mass.get(layer),
+                attended.get(layer),
+                starts,
+            )
             for layer in range(self.loaded.layers)
         ]
         if policy is None:
             every = torch.arange(count, device=self.loaded.device)
-            chosen = [[every] * layer.keys.shape[0] for layer in layers]
+            chosen = [_own(layer, every) for layer in layers]
         else:
-            chosen = policy.choose(layers, count, store.group_tokens)
-        kept = [_kept(layer, heads) for layer, heads in zip(layers, chosen, strict=True)]
+            chosen = policy.compress(layers, count, store.group_tokens)
+        kept = [_kept(heads, start) for heads in chosen]
         ragged = policy is not None and policy.ragged
         block = CompressedBlock(layers[0].keys.shape[0], ragged=ragged, store=store, whole=policy is None)
         if policy is not None and policy.renumbers:
-            dropped = count - len(chosen[0][0])
+            dropped = count - len(chosen[0][0].numbers)
             sequence.compress(start + count, kept, block, lambda keys: self._moved(keys, sequence, dropped))
             sequence.shift_tokens += dropped
         else:
@@ -77,6 +94,16 @@ class Compressor:
         end = sequence.length - sequence.shift_tokens
         old = torch.arange(end - keys.shape[1], end, device=keys.device)
         return rerotate(keys, old, old - by_tokens, self.loaded.inverse_frequencies)
+
+    def _starts(self, separator: str, tokens: Tokens) -> torch.Tensor:
+        """The numbers of the tokens that hold the first letter behind a separator."""
+        ids, places = np.unique(tokens, return_inverse=True)
+        texts = [self.loaded.tokenizer.decode([int(each)]) for each in ids]
+        ends = np.cumsum([len(texts[place]) for place in places])
+        whole = "".join(texts[place] for place in places)
+        behind = [found.end() for found in re.finditer(re.escape(separator), whole)]
+        numbers = np.unique(np.searchsorted(ends, behind, side="right"))
+        return torch.from_numpy(numbers[numbers < len(tokens)]).to(self.loaded.device)
 
     @property
     def _scale(self) -> float:
@@ -115,9 +142,16 @@ def _sink(sequence: Sequence, layer: int, count: int) -> torch.Tensor:
     return torch.cat([keys[:, :fewest] for keys in groups])
 
 
-def _kept(layer: LayerKV, heads: list[torch.Tensor]) -> KeptKV:
+def _own(layer: LayerKV, numbers: torch.Tensor) -> list[HeadKV]:
+    """The same tokens of every head as they are."""
+    return [
+        HeadKV(numbers, keys[numbers], values[numbers]) for keys, values in zip(layer.keys, layer.values, strict=True)
+    ]
+
+
+def _kept(heads: list[HeadKV], first_token: int) -> KeptKV:
     return KeptKV(
-        tuple(layer.keys[head, numbers] for head, numbers in enumerate(heads)),
-        tuple(layer.values[head, numbers] for head, numbers in enumerate(heads)),
-        tuple((numbers + layer.first_token).int() for numbers in heads),
+        tuple(head.keys for head in heads),
+        tuple(head.values for head in heads),
+        tuple((head.numbers + first_token).int() for head in heads),
     )

@@ -28,6 +28,8 @@ class Cuts:
         self._dense_tokens = 0 if plan.select is None else plan.select.dense_below_tokens
         self._first = 0 if plan.moment == "piece" else self._dense_tokens
         self._none = plan.select is None and plan.moment != "piece"
+        policy = plan.keep
+        self._seen_whole = policy is not None and policy.moment == "piece" and policy.asks_queries
 
     def is_sparse(self, at: int) -> bool:
         """Whether the queries from `at` on attend by the plan's pattern."""
@@ -39,10 +41,17 @@ class Cuts:
 
     def settled(self, length: int) -> int:
         """The last place up to `length` from which a prompt goes on as if it had been computed at once."""
-        if self.is_sparse(length):
+        if self.is_sparse(length) or self._seen_whole:
             return self._last(length)
         # pages that a reply chooses among do not begin elsewhere because a prefix was shared
         return length if self.plan.decode is None else length // ROUND_TOKENS * ROUND_TOKENS
+
+    def reusable(self, length: int) -> int:
+        """How many first tokens of a prompt of `length` need not be computed for it alone."""
+        policy = self.plan.keep
+        if policy is None or self._seen_whole:  # then `settled` leaves out what is not whole
+            return length
+        return 0 if policy.accumulates else max(0, length - policy.query_tokens)
 
     def tokens_to_next(self, at: int, end: int) -> int:
         """How many tokens there are from `at` to the next place where a prompt of `end` tokens is cut."""

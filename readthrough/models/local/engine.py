@@ -205,8 +205,7 @@ class Engine:
 
     def _reusable(self, job: Job) -> int:
         """How many of a job's first tokens need not be computed for it alone."""
-        policy = self.plan.keep
-        return min(job.first_row, len(job.tokens) - (0 if policy is None else policy.query_tokens))
+        return min(job.first_row, self.cuts.reusable(len(job.tokens)))
 
     def _compute_shared(self, jobs: Seq[Job]) -> None:
         """Compute the tree of shared prefixes level by level, and fork each job from its longest one."""
@@ -300,8 +299,8 @@ class Engine:
         silent = [max(0, job.first_row - job.sequence.length) for job, _ in chosen]
         laid = ((sequence, len(tokens)) for sequence, tokens in pieces)
         batch = Batch.pack(laid, self.plan.select, chunks=self.chunks)
-        if self.plan.keep is not None and (count := self.plan.keep.query_tokens):
-            batch.watch = query_watch([job for job, _ in chosen], batch, count)
+        if self.plan.keep is not None and self.plan.keep.asks_queries:
+            batch.watch = query_watch([job for job, _ in chosen], batch, self.plan.keep, self.loaded.attention_scale)
         starts = [segment.start + quiet for segment, quiet in zip(batch.segments, silent, strict=True)]
         rows = np.concatenate(
             [np.arange(start, segment.end) for start, segment in zip(starts, batch.segments, strict=True)]
@@ -313,7 +312,7 @@ class Engine:
             if count:
                 job.take(job.sequence.length + quiet - job.first_row, logits[offset : offset + count])
                 offset += count
-            job.sequence.commit(take)
+            job.commit(take)
             if self.cuts.compresses(job.sequence.length):
                 self._compress(job)
 
@@ -323,7 +322,8 @@ class Engine:
         Prompts that begin alike mostly differ near their ends: of all those places only the latest are kept.
         """
         tokens = job.tokens[: job.sequence.length]
-        self.compressor.compress(tokens, job.sequence, job.queries)
+        self.compressor.compress(tokens, job.sequence, job.queries, job.attended)
+        job.attended.clear()
         if job.sequence.compressed:
             job.snapshots.append(self.kept.add(tokens, job.sequence.snapshot()))
             while len(job.snapshots) > SNAPSHOTS_MAX:
@@ -333,7 +333,7 @@ class Engine:
         """Compress the whole of a job's prompt, where the plan says so. What is kept for other calls stays as it is."""
         if self.plan.moment == "prompt":
             job.sequence = job.sequence.fork()
-            self.compressor.compress(job.tokens, job.sequence, job.queries)
+            self.compressor.compress(job.tokens, job.sequence, job.queries, job.attended)
 
     def forward(self, batch: Batch, tokens: Seq[Tokens], rows: np.ndarray, decoding: bool = False) -> torch.Tensor:
         """One pass over a packed batch. Nothing is committed: the caller says how many tokens count.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from readthrough.compression.base import KVPolicy
+from readthrough.kernels.scores import attention_sums
 from readthrough.models.local.attention import Batch, Watch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.joining import keyed
@@ -32,6 +34,9 @@ class Job:
         cached_tokens: after the run, how many tokens did not have to be computed for this job.
         snapshots: the numbers of the entries that are kept of it where it was compressed.
         queries: of the latest tokens in each layer, `[H, n, D]`, where the plan's policy asks for them.
+        attended: the attention that tokens got in each layer, `[Hkv, n]`, of those that are not compressed, where the
+            plan's policy accumulates it.
+        fresh_queries, fresh_attended: what the pass that is under way shows of both.
     """
 
     tokens: Tokens
@@ -44,6 +49,9 @@ class Job:
     charged_tokens: int = 0
     cached_tokens: int = 0
     queries: dict[int, torch.Tensor] = field(default_factory=dict)
+    attended: dict[int, torch.Tensor] = field(default_factory=dict)
+    fresh_queries: dict[int, tuple[int, torch.Tensor]] = field(default_factory=dict)
+    fresh_attended: dict[int, torch.Tensor] = field(default_factory=dict)
     snapshots: list[int] = field(default_factory=list)
 
     @property
@@ -64,18 +72,40 @@ class Job:
         return self.spans[-1][1] if self.spans else 0
 
     def watch(self, layer: int, queries: torch.Tensor, count: int) -> None:
-        """Keep the queries `[H, n, D]` of the latest `count` tokens of a layer."""
-        before = self.queries.get(layer)
-        latest = queries if before is None else torch.cat([before, queries[:, -count:]], 1)
-        self.queries[layer] = latest[:, -count:].clone()
+        """Keep the queries `[H, n, D]` of the latest `count` tokens of a layer, once the pass is committed."""
+        self.fresh_queries[layer] = count, queries[:, -count:].clone()
+
+    def attend(self, layer: int, queries: torch.Tensor, lse: torch.Tensor, scale: float) -> None:
+        """Add up what queries `[H, n, D]`, the newest, pay to tokens, once the pass is committed.
+
+        Their own keys have been appended to the sequence. Their log-sum-exps `[H, n]` are of all that they see.
+        """
+        keys, _ = self.sequence.gather(layer, queries.shape[1])
+        self.fresh_attended[layer] = attention_sums(queries, keys, lse, scale=scale)
+
+    def commit(self, tokens: int) -> None:
+        """Take in the first `tokens` that a pass computed, and what it showed: a pass that fails leaves no trace."""
+        self.sequence.commit(tokens)
+        for layer, (count, queries) in self.fresh_queries.items():
+            before = self.queries.get(layer)
+            self.queries[layer] = queries if before is None else torch.cat([before, queries], 1)[:, -count:]
+        for layer, sums in self.fresh_attended.items():
+            if (before := self.attended.get(layer)) is not None:
+                sums[:, : before.shape[1]] += before
+            self.attended[layer] = sums
+        self.fresh_queries.clear()
+        self.fresh_attended.clear()
 
 
-def query_watch(jobs: Seq[Job], batch: Batch, count: int) -> Watch:
-    """Keeps the latest queries of every job."""
+def query_watch(jobs: Seq[Job], batch: Batch, policy: KVPolicy, scale: float) -> Watch:
+    """Keeps of every job what a policy wants to know of its queries."""
 
     def watch(layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
         for job, segment in zip(jobs, batch.segments, strict=True):
-            job.watch(layer, q[:, segment.rows], count)
+            if policy.query_tokens:
+                job.watch(layer, q[:, segment.rows], policy.query_tokens)
+            if policy.accumulates:
+                job.attend(layer, q[:, segment.rows], lse[:, segment.rows], scale)
 
     return watch
 

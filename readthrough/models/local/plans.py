@@ -28,6 +28,11 @@ def fit_plan(plan: Plan, config: Any, folder: Path) -> Plan:
     slides = "sliding_attention" in kinds if kinds else getattr(text, "sliding_window", None)
     if plan.moment is not None and slides:
         _refuse(plan, folder, "has layers with a sliding window, whose KV cannot be compressed")
+    if plan.keep is not None:
+        try:
+            plan = replace(plan, keep=plan.keep.fitted(int(text.num_hidden_layers)))
+        except ValueError as error:
+            _refuse(plan, folder, str(error))
     if plan.positions is not None and plan.positions.alone and slides:
         _refuse(plan, folder, "has layers with a sliding window, which know no other positions")
     if plan.join is not None:
