@@ -80,6 +80,7 @@ PARTS: dict[str, dict[str, str]] = {
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
         "tokenselect": "readthrough.compression.selectors.token_votes:TokenSelect",
+        "recycled-attention": "readthrough.compression.selectors.recycled:RecycledAttention",
     },
     "positions": {
         "linear": "readthrough.compression.positions.scaled:Linear",
