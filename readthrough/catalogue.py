@@ -81,6 +81,7 @@ PARTS: dict[str, dict[str, str]] = {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
         "tokenselect": "readthrough.compression.selectors.token_votes:TokenSelect",
         "recycled-attention": "readthrough.compression.selectors.recycled:RecycledAttention",
+        "delta": "readthrough.compression.selectors.delta:Delta",
     },
     "positions": {
         "linear": "readthrough.compression.positions.scaled:Linear",
