@@ -82,6 +82,7 @@ PARTS: dict[str, dict[str, str]] = {
         "tokenselect": "readthrough.compression.selectors.token_votes:TokenSelect",
         "recycled-attention": "readthrough.compression.selectors.recycled:RecycledAttention",
         "delta": "readthrough.compression.selectors.delta:Delta",
+        "retrieval-attention": "readthrough.compression.selectors.retrieved:RetrievalAttention",
     },
     "positions": {
         "linear": "readthrough.compression.positions.scaled:Linear",
