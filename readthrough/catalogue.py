@@ -83,6 +83,7 @@ PARTS: dict[str, dict[str, str]] = {
         "recycled-attention": "readthrough.compression.selectors.recycled:RecycledAttention",
         "delta": "readthrough.compression.selectors.delta:Delta",
         "retrieval-attention": "readthrough.compression.selectors.retrieved:RetrievalAttention",
+        "infllm": "readthrough.compression.selectors.block_memory:InfLLM",
     },
     "positions": {
         "linear": "readthrough.compression.positions.scaled:Linear",
