@@ -76,6 +76,7 @@ PARTS: dict[str, dict[str, str]] = {
         "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",
         "snapkv": "readthrough.compression.policies.snapkv:SnapKV",
         "kvzip": "readthrough.compression.policies.kvzip:KVzip",
+        "lighttransfer": "readthrough.compression.policies.lighttransfer:LightTransfer",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
