@@ -77,6 +77,7 @@ PARTS: dict[str, dict[str, str]] = {
         "snapkv": "readthrough.compression.policies.snapkv:SnapKV",
         "kvzip": "readthrough.compression.policies.kvzip:KVzip",
         "lighttransfer": "readthrough.compression.policies.lighttransfer:LightTransfer",
+        "duo-attention": "readthrough.compression.policies.duo_attention:DuoAttention",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
