@@ -88,9 +88,16 @@ PARTS: dict[str, dict[str, str]] = {
         "evolkv": "readthrough.compression.policies.evolkv:EvolKV",
         "kvmerger": "readthrough.compression.policies.kvmerger:KVMerger",
         "random": "readthrough.compression.policies.random:Random",
+        "lighttransfer": "readthrough.compression.policies.lighttransfer:LightTransfer",
+        "duo-attention": "readthrough.compression.policies.duo_attention:DuoAttention",
     },
     "selectors": {
         "page-bound": "readthrough.compression.selectors.page_bound:PageBound",
+        "tokenselect": "readthrough.compression.selectors.token_votes:TokenSelect",
+        "recycled-attention": "readthrough.compression.selectors.recycled:RecycledAttention",
+        "delta": "readthrough.compression.selectors.delta:Delta",
+        "retrieval-attention": "readthrough.compression.selectors.retrieved:RetrievalAttention",
+        "infllm": "readthrough.compression.selectors.block_memory:InfLLM",
     },
     "positions": {
         "linear": "readthrough.compression.positions.scaled:Linear",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 
+from readthrough.compression.selecting import ModelShape, ReplySelector
 from readthrough.kernels.attention import attend
 from readthrough.kernels.block_sparse import BlockSelection, attend_blocks, attend_columns
 from readthrough.kernels.merge import merge_lse
@@ -208,8 +209,8 @@ class KVPolicy(ABC):
         """Whether positions count what is kept."""
         return False
 
-    def fitted(self, layers: int) -> KVPolicy:
-        """This policy for a model of so many layers.
+    def fitted(self, shape: ModelShape) -> KVPolicy:
+        """This policy for a model of such a shape.
 
         Raises:
             ValueError: it is not for such a model; the message says what is wrong with it.
@@ -240,29 +241,20 @@ class KVPolicy(ABC):
 
 
 @dataclass(frozen=True)
-class PageSelector(ABC):
+class PageSelector(ReplySelector):
     """Which pages of the KV a token of a reply attends to; `name` is its name in the catalogue.
 
-    A selector is a frozen dataclass: its fields are its options. Every token chooses for itself, so that drafts change
-    nothing. The latest pages are always read.
+    Every token chooses for itself. The latest pages are always read.
 
     Attributes:
         page_tokens: the width of a page.
         dense_layers: so many first layers read everything.
         latest_pages: how many whole pages before a token's own are not chosen among, but read.
-        dense_below_tokens: where fewer tokens are held everything is read.
     """
 
-    name: ClassVar[str]
     page_tokens: int
     dense_layers: int
     latest_pages: ClassVar[int] = 2
-
-    dense_below_tokens: int = field(default=4096, kw_only=True)
-
-    def applies(self, held_tokens: int) -> bool:
-        """Whether pages are chosen where so many tokens are held."""
-        return held_tokens >= self.dense_below_tokens
 
     @abstractmethod
     def choose(self, q: torch.Tensor, low: torch.Tensor, high: torch.Tensor, *, scale: float) -> torch.Tensor:
@@ -364,7 +356,7 @@ def blocks_of(tokens: int) -> int:
     return -(-tokens // BLOCK_TOKENS)
 
 
-def at_least(part: AttentionPattern | KVPolicy | PageSelector | Positions | Joining, **least: float) -> None:
+def at_least(part: AttentionPattern | KVPolicy | ReplySelector | Positions | Joining, **least: float) -> None:
     """Refuse options that are below their least value.
 
     Raises:
@@ -375,7 +367,7 @@ def at_least(part: AttentionPattern | KVPolicy | PageSelector | Positions | Join
             raise ValueError(f"{name} must be at least {value:g}, got {getattr(part, name)}")
 
 
-def ratios(part: AttentionPattern | KVPolicy, *names: str) -> None:
+def ratios(part: AttentionPattern | KVPolicy | ReplySelector, *names: str) -> None:
     """Refuse options that are no share of something; None is none to look at.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from readthrough.catalogue import unknown
 from readthrough.compression.base import AttentionPattern, Joining, KVPolicy, PageSelector, Positions
+from readthrough.compression.selecting import ReplySelector, TokenSelector
 from readthrough.compression.store import FULL, Store
 from readthrough.errors import ConfigError
 from readthrough.spec import build
@@ -32,7 +33,7 @@ class Plan:
 
     Attributes:
         select: which keys long prompts attend to; None for all.
-        decode: which pages of keys the tokens of a reply attend to; None for all.
+        decode: which pages of keys, or single keys, the tokens of a reply attend to; None for all.
         keep: which tokens' KV stays in the cache; None for all.
         store: how it is stored.
         positions: which positions tokens have; None for those that the model was trained with.
@@ -41,7 +42,7 @@ class Plan:
     """
 
     select: AttentionPattern | None = None
-    decode: PageSelector | None = None
+    decode: PageSelector | TokenSelector | None = None
     keep: KVPolicy | None = None
     store: Store = FULL
     positions: Positions | None = None
@@ -54,6 +55,8 @@ class Plan:
             self._refuse_others(f"the join {self.join.name!r}", ["select", "decode", "keep", "store"])
         if self.keep is not None and self.keep.accumulates:  # shares of all attention, which a pattern does not compute
             self._refuse_others(f"the policy {self.keep.name!r}", ["select"])
+        if isinstance(self.decode, TokenSelector) and self.decode.reads_prompts:
+            self._refuse_others(f"decode {self.decode.name!r}", ["keep", "store"])  # it has to see all keys
 
     def _refuse_others(self, what: str, names: list[str]) -> None:
         others = [key for key in names if getattr(self, key) not in (None, FULL)]
@@ -125,5 +128,5 @@ class Plan:
         return window if self.store == FULL else max(window, self.store.window_tokens)
 
 
-def _options(part: AttentionPattern | KVPolicy | PageSelector | Positions | Joining | Store, but: str = "") -> str:
+def _options(part: AttentionPattern | KVPolicy | ReplySelector | Positions | Joining | Store, but: str = "") -> str:
     return ", ".join(f"{name}={value}" for name, value in asdict(part).items() if name != but)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,10 @@ from readthrough.spec import build, options_of
 
 NAMES = catalogue.names("policies")
 HEADS, GROUP, WIDTH, LAYERS = 3, 4, 16, 2
+OPTIONS: dict[str, dict[str, Any]] = {
+    "duo-attention": {"calibration": str(Path(__file__).parents[1] / "fixtures" / "heads_2x12.json")},
+}
+"""What a policy needs to be asked by itself."""
 
 
 def layers(policy: KVPolicy, tokens: int, first_token: int = 0) -> list[LayerKV]:
@@ -41,7 +46,7 @@ def layers(policy: KVPolicy, tokens: int, first_token: int = 0) -> list[LayerKV]
 @pytest.mark.parametrize(("tokens", "multiple"), [(1, 1), (63, 1), (2048, 1), (2048, 32), (40, 64)])
 @pytest.mark.parametrize("first_token", [0, 2048])
 def test_choices(name: str, tokens: int, multiple: int, first_token: int) -> None:
-    policy: KVPolicy = build("policies", name)
+    policy: KVPolicy = build("policies", name, OPTIONS.get(name))
     total = tokens + policy.window_tokens
     given = layers(policy, total, first_token)
     chosen = policy.choose(given, tokens, multiple)
@@ -69,7 +74,7 @@ BUDGETED = [name for name in NAMES if "budget_ratio" in options_of(catalogue.fin
 @pytest.mark.parametrize("ratio", [0.1, 0.25, 1.0])
 @pytest.mark.parametrize("multiple", [1, 32])
 def test_no_more_than_the_budget_is_kept(name: str, ratio: float, multiple: int) -> None:
-    policy: KVPolicy = build("policies", {name: {"budget_ratio": ratio}})
+    policy: KVPolicy = build("policies", {name: {"budget_ratio": ratio}}, OPTIONS.get(name))
     total = 3000 + policy.window_tokens
     given = layers(policy, total)
     chosen = policy.choose(given, 3000, multiple)

@@ -12,6 +12,7 @@ import torch
 
 from readthrough.compression.base import LayerKV, top_tokens
 from readthrough.compression.policies.budgets import WindowScored, shared_out
+from readthrough.compression.selecting import ModelShape
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,21 @@ class EvolKV(WindowScored):
         if any(ratio < 0 for ratio in self.layer_ratios) or (self.layer_ratios and not sum(self.layer_ratios)):
             raise ValueError(f"layer_ratios must be at least 0, and not all 0, got {self.layer_ratios}")
 
-    def fitted(self, layers: int) -> EvolKV:
+    def fitted(self, shape: ModelShape) -> EvolKV:
         """This, for a model of as many layers as there are ratios.
 
         Raises:
             ValueError: it has more, or fewer.
         """
-        if self.layer_ratios and len(self.layer_ratios) != layers:
+        if self.layer_ratios and len(self.layer_ratios) != shape.layers:
             raise ValueError(
-                f"has {layers} layers, and layer_ratios are for {len(self.layer_ratios)}: search them for this model "
+                f"has {shape.layers} layers, and layer_ratios are for {len(self.layer_ratios)}: search them for this model "
                 "(python -m benchmarks.evolve_budgets)"
             )
         return self
 
     def choose(self, layers: Sequence[LayerKV], tokens: int, multiple: int) -> list[list[torch.Tensor]]:
         """By the window's attention, a layer's own number."""
-        self.fitted(len(layers))
         total = self.budget(layers, tokens) * len(layers)
         counts = shared_out(self.layer_ratios or [1.0] * len(layers), total, tokens, multiple)
         return [top_tokens(self.scores(layer, tokens), count) for layer, count in zip(layers, counts, strict=True)]

@@ -13,6 +13,7 @@ import torch
 
 from readthrough.compression.base import LayerKV, at_least
 from readthrough.compression.policies.budgets import AtPromptEnd
+from readthrough.compression.selecting import ModelShape
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,16 @@ class LaCache(AtPromptEnd):
         if self.overlap_layers >= self.span_layers:
             raise ValueError(f"overlap_layers must be below span_layers = {self.span_layers}")
 
-    def fitted(self, layers: int) -> LaCache:
+    def fitted(self, shape: ModelShape) -> LaCache:
         """This, for a model of more layers than a ladder spans.
 
         Raises:
             ValueError: it has too few.
         """
-        if self._widths(layers)[0] <= self._widths(layers)[1]:
+        width, own = self._widths(shape.layers)
+        if width <= own:
             raise ValueError(
-                f"has {layers} layers, over which a ladder of span_layers = {self.span_layers} and overlap_layers = "
+                f"has {shape.layers} layers, over which a ladder of span_layers = {self.span_layers} and overlap_layers = "
                 f"{self.overlap_layers} drops nothing: set one of them lower"
             )
         return self

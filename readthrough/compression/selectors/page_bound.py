@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from readthrough.compression.base import PageSelector, at_least
+from readthrough.compression.base import PageSelector, at_least, ratios
 from readthrough.kernels.scores import bound_scores
 
 
@@ -23,6 +23,7 @@ class PageBound(PageSelector):
 
     Attributes:
         budget_tokens: how many tokens a head reads in each layer.
+        budget_ratio: the same as a share of what is held, in place of `budget_tokens`.
         page_tokens: the width of a page (16 in the paper): 16, 32 or 64.
         dense_layers: so many first layers read everything (2 in the paper).
     """
@@ -30,11 +31,13 @@ class PageBound(PageSelector):
     name = "page-bound"
 
     budget_tokens: int = 1024
+    budget_ratio: float | None = None
     page_tokens: int = 16
     dense_layers: int = 2
 
     def __post_init__(self) -> None:
         at_least(self, dense_layers=0, dense_below_tokens=0)
+        ratios(self, "budget_ratio")
         if self.page_tokens not in (16, 32, 64):
             raise ValueError(f"page_tokens must be 16, 32 or 64, got {self.page_tokens}")
         at_least(self, budget_tokens=4 * self.page_tokens)
@@ -43,5 +46,8 @@ class PageBound(PageSelector):
         """By the bounds, and the first page."""
         scores = bound_scores(q, low, high, scale=scale)[:, 0]
         scores[:, 0] = torch.inf
-        count = min(self.budget_tokens // self.page_tokens - self.latest_pages, scores.shape[1])
+        budget = self.budget_tokens // self.page_tokens
+        if self.budget_ratio is not None:
+            budget = int(self.budget_ratio * (scores.shape[1] + self.latest_pages))
+        count = min(max(1, budget - self.latest_pages), scores.shape[1])
         return scores.topk(count, -1).indices.sort(-1).values

@@ -18,6 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from readthrough.compression.base import AttentionPattern, PageSelector
+from readthrough.compression.selecting import TokenSelector
 from readthrough.errors import ModelError
 from readthrough.kernels.attention import (
     NEWEST_TOKENS,
@@ -91,7 +92,7 @@ class Batch:
     segments: list[Segment]
     parts: list[SharedPart]
     pattern: AttentionPattern | None = None
-    selector: PageSelector | None = None
+    selector: PageSelector | TokenSelector | None = None
     chunked: ChunkedPass | None = None
     watch: Watch | None = None
     layers_seen: set[int] = field(default_factory=set)
@@ -101,7 +102,7 @@ class Batch:
         cls,
         pieces: Iterable[tuple[Sequence | None, int]],
         pattern: AttentionPattern | None = None,
-        selector: PageSelector | None = None,
+        selector: PageSelector | TokenSelector | None = None,
         chunks: DualChunks | None = None,
     ) -> Batch:
         """Lay the next `tokens` tokens of each sequence back to back."""

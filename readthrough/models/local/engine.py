@@ -14,6 +14,7 @@ import torch
 
 from readthrough.compression.plan import Plan
 from readthrough.compression.positions.dual_chunk import DualChunk
+from readthrough.compression.selecting import TokenSelector
 from readthrough.errors import ModelError
 from readthrough.models.deadline import seconds_left
 from readthrough.models.local.attention import Batch
@@ -21,7 +22,7 @@ from readthrough.models.local.cache import Sequence
 from readthrough.models.local.compressing import Compressor
 from readthrough.models.local.cuts import Cuts
 from readthrough.models.local.dual_chunk import DualChunks
-from readthrough.models.local.jobs import Job, ignore_logits, query_watch
+from readthrough.models.local.jobs import Job, both, charged, ignore_logits, prompt_watch, query_watch
 from readthrough.models.local.joining import Joiner, is_joined, read_apart
 from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.memory import is_out_of_memory, out_of_memory
@@ -200,12 +201,20 @@ class Engine:
                 read = [texts[tokens.tobytes()] for tokens in read_apart(job.tokens, job.spans)]
                 found = self.joiner.join(job.tokens, job.spans, [text.sequence for text in read])
                 joined[beginning] = found.sequence
-                job.charged_tokens = _charged(job, read, found.places)
+                job.charged_tokens = charged(job, read, found.places)
             job.sequence = joined[beginning].fork(reserve_tokens=len(job.tokens) - job.joined_tokens)
 
     def _reusable(self, job: Job) -> int:
         """How many of a job's first tokens need not be computed for it alone."""
+        if job.replies and self._shown is not None:
+            return 0
         return min(job.first_row, self.cuts.reusable(len(job.tokens)))
+
+    @property
+    def _shown(self) -> TokenSelector | None:
+        """The selector that is shown the prompts of replies, where there is one."""
+        found = self.plan.decode
+        return found if isinstance(found, TokenSelector) and found.reads_prompts else None
 
     def _compute_shared(self, jobs: Seq[Job]) -> None:
         """Compute the tree of shared prefixes level by level, and fork each job from its longest one."""
@@ -301,6 +310,9 @@ class Engine:
         batch = Batch.pack(laid, self.plan.select, chunks=self.chunks)
         if self.plan.keep is not None and self.plan.keep.asks_queries:
             batch.watch = query_watch([job for job, _ in chosen], batch, self.plan.keep, self.loaded.attention_scale)
+        if self._shown is not None and any(job.replies for job, _ in chosen):
+            show = prompt_watch([job for job, _ in chosen], batch, self._shown, self.loaded.attention_scale)
+            batch.watch = both(batch.watch, show)
         starts = [segment.start + quiet for segment, quiet in zip(batch.segments, silent, strict=True)]
         rows = np.concatenate(
             [np.arange(start, segment.end) for start, segment in zip(starts, batch.segments, strict=True)]
@@ -332,7 +344,8 @@ class Engine:
     def compress_prompt(self, job: Job) -> None:
         """Compress the whole of a job's prompt, where the plan says so. What is kept for other calls stays as it is."""
         if self.plan.moment == "prompt":
-            job.sequence = job.sequence.fork()
+            whole, job.sequence = job.sequence, job.sequence.fork()
+            job.sequence.memory = whole.memory
             self.compressor.compress(job.tokens, job.sequence, job.queries, job.attended)
 
     def forward(self, batch: Batch, tokens: Seq[Tokens], rows: np.ndarray, decoding: bool = False) -> torch.Tensor:
@@ -381,18 +394,3 @@ class Engine:
             )
         logits: torch.Tensor = output.logits[0]
         return logits[: len(rows)]
-
-
-def _charged(job: Job, texts: Seq[Job], places: np.ndarray) -> int:
-    """How many of a job's joined tokens were computed for it: anew, or since their text was not known.
-
-    From then on the texts are known.
-    """
-    prefix = job.spans[0][0]
-    computed = np.zeros(job.joined_tokens, dtype=bool)
-    computed[places] = True
-    for (start, end), text in zip(job.spans, texts, strict=True):
-        known, text.cached_tokens = text.cached_tokens, len(text.tokens)
-        computed[known:prefix] = True
-        computed[start + max(0, known - prefix) : end] = True
-    return int(computed.sum())

@@ -44,7 +44,7 @@ class Reply:
     finish: Literal["stop", "length"] | None = None
 
     def __post_init__(self) -> None:
-        self.job = Job(self.prompt, len(self.prompt) - 1, lambda offset, logits: None, self.spans)
+        self.job = Job(self.prompt, len(self.prompt) - 1, lambda offset, logits: None, self.spans, replies=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class Writer:
             for reply in running:
                 if reply.finish:
                     done += 1
+                    reply.job.sequence.memory = {}
                     if self.engine.keeps_replies:
                         self.engine.kept.add(keyed(reply.seen.tokens, reply.spans), reply.job.sequence)
                     self.engine.on_event(Event("decode", done, len(replies), "replies"))

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from readthrough.compression.base import KVPolicy
+from readthrough.compression.selecting import Prompt, TokenSelector
 from readthrough.kernels.scores import attention_sums
 from readthrough.models.local.attention import Batch, Watch
 from readthrough.models.local.cache import Sequence
@@ -28,6 +30,7 @@ class Job:
         take: called with the offset from `first_row` and logits `[n, V]`, in order, as they are made.
         sequence: after the run, the KV of all tokens.
         spans: the texts that were read apart, where there are any; the prompt begins with what is joined of them.
+        replies: a reply is written to it.
         recurs: the tokens are a text that is known to be read again.
         lasting_tokens: of how many of its first tokens the KV is worth keeping; None for all.
         charged_tokens: tokens of shared prefixes that were computed on this job's account.
@@ -43,6 +46,7 @@ class Job:
     first_row: int
     take: Take
     spans: Spans = ()
+    replies: bool = False
     recurs: bool = False
     lasting_tokens: int | None = None
     sequence: Sequence = field(default_factory=Sequence)
@@ -112,3 +116,44 @@ def query_watch(jobs: Seq[Job], batch: Batch, policy: KVPolicy, scale: float) ->
 
 def ignore_logits(offset: int, logits: torch.Tensor) -> None:
     """For tokens whose logits nobody wants."""
+
+
+def prompt_watch(jobs: Seq[Job], batch: Batch, selector: TokenSelector, scale: float) -> Watch:
+    """Shows a selector the prompts that replies are written to."""
+
+    def watch(layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
+        for job, segment in zip(jobs, batch.segments, strict=True):
+            if job.replies:
+                sequence, rows = job.sequence, segment.rows
+                keys, _ = sequence.gather(layer, segment.end - segment.start)
+                shown = Prompt(q[:, rows], lse[:, rows], keys, scale)
+                sequence.memories[layer] = [selector.read_prompt(shown, sequence.memory.get(layer))]
+
+    return watch
+
+
+def both(first: Watch | None, second: Watch) -> Watch:
+    """Tells two who watch."""
+    if first is None:
+        return second
+
+    def watch(layer: int, q: torch.Tensor, lse: torch.Tensor) -> None:
+        first(layer, q, lse)
+        second(layer, q, lse)
+
+    return watch
+
+
+def charged(job: Job, texts: Seq[Job], places: np.ndarray) -> int:
+    """How many of a job's joined tokens were computed for it: anew, or since their text was not known.
+
+    From then on the texts are known.
+    """
+    prefix = job.spans[0][0]
+    computed = np.zeros(job.joined_tokens, dtype=bool)
+    computed[places] = True
+    for (start, end), text in zip(job.spans, texts, strict=True):
+        known, text.cached_tokens = text.cached_tokens, len(text.tokens)
+        computed[known:prefix] = True
+        computed[start + max(0, known - prefix) : end] = True
+    return int(computed.sum())

@@ -1,10 +1,11 @@
-"""Attention of a reply's tokens over chosen pages of what their sequence holds."""
+"""Attention of a reply's tokens over chosen pages, or single tokens, of what their sequence holds."""
 
 from __future__ import annotations
 
 import torch
 
 from readthrough.compression.base import PageSelector
+from readthrough.compression.selecting import Chosen, Past, TokenSelector
 from readthrough.kernels.attention import TILE_TOKENS, attend, attend_newest
 from readthrough.kernels.gathered import attend_pages
 from readthrough.kernels.merge import merge_lse
@@ -13,8 +14,10 @@ from readthrough.models.local.cache import Block, Sequence
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-def attend_chosen(selector: PageSelector, sequence: Sequence, layer: int, q: torch.Tensor, scale: float) -> Pair:
-    """Causal attention of newest tokens over the pages that each of them chooses, and the latest tokens.
+def attend_chosen(
+    selector: PageSelector | TokenSelector, sequence: Sequence, layer: int, q: torch.Tensor, scale: float
+) -> Pair:
+    """Causal attention of newest tokens over the pages or tokens that each of them chooses, and the latest tokens.
 
     Args:
         selector: chooses.
@@ -26,7 +29,12 @@ def attend_chosen(selector: PageSelector, sequence: Sequence, layer: int, q: tor
     Returns:
         The output `[H, Tq, D]` and the log-sum-exp `[H, Tq]`, over what is not compressed.
     """
-    found = [_one(selector, sequence, layer, q[:, at : at + 1], scale, at + 1) for at in range(q.shape[1])]
+    rows = [(q[:, at : at + 1], at + 1) for at in range(q.shape[1])]
+    if isinstance(selector, TokenSelector):
+        sequence.memories[layer] = []
+        found = [_one_of_tokens(selector, sequence, layer, row, scale, new) for row, new in rows]
+    else:
+        found = [_one(selector, sequence, layer, row, scale, new) for row, new in rows]
     return torch.cat([out for out, _ in found], 1), torch.cat([lse for _, lse in found], 1)
 
 
@@ -59,12 +67,41 @@ def _one(selector: PageSelector, sequence: Sequence, layer: int, q: torch.Tensor
     return merge_lse(parts)
 
 
+def _one_of_tokens(
+    selector: TokenSelector, sequence: Sequence, layer: int, q: torch.Tensor, scale: float, new: int
+) -> Pair:
+    """One token's, the `new`th of those that are not committed; what it remembers is noted."""
+    blocks = [(block, tokens) for block, tokens in sequence.parts if isinstance(block, Block)]
+    blocks.append((sequence.tail, sequence.tail.length + new))
+    notes = sequence.memories[layer]
+    memory = notes[-1] if notes else sequence.memory.get(layer)
+    found = Chosen(0, None, memory)
+    if layer >= selector.dense_layers:
+        before = {each: known[new - 1] for each, known in sequence.memories.items() if each < layer}
+        runs = [block.read(layer, tokens)[0] for block, tokens in blocks]
+        found = selector.choose(q, Past(layer, runs, scale, before), memory)
+    notes.append(found.memory)
+    parts, first = [], 0
+    for block, tokens in blocks:
+        here = min(tokens, max(0, found.start - first))
+        if block is sequence.tail:
+            parts.append(_latest(block, layer, q, scale, (here, tokens)))
+        elif here < tokens:
+            keys, values = (x[:, here:] for x in block.read(layer, tokens))
+            parts.append(attend(q, keys, values, causal=False, scale=scale))
+        if here and found.tokens is not None:
+            parts.append(_pages(block, layer, found.tokens, (first, here, 1), q, scale))
+        first += tokens
+    return merge_lse(parts)
+
+
 def _latest(tail: Block, layer: int, q: torch.Tensor, scale: float, span: tuple[int, int]) -> Pair:
     """Attention over the tail's tokens from the start of a span to its end, the token's own being the last."""
     start, end = span
-    tiles = -(-(end - start) // TILE_TOKENS) * TILE_TOKENS
-    keys, values = (x[:, start:] for x in tail.read(layer, start + tiles))
-    return attend_newest(q, keys, values, tokens=end - start, scale=scale)
+    first = start // TILE_TOKENS * TILE_TOKENS
+    tiles = -(-(end - first) // TILE_TOKENS) * TILE_TOKENS
+    keys, values = (x[:, first:] for x in tail.read(layer, first + tiles))
+    return attend_newest(q, keys, values, tokens=end - first, scale=scale, first=start - first)
 
 
 def _pages(

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from readthrough.compression.base import Positions
 from readthrough.compression.plan import Plan
+from readthrough.compression.selecting import ModelShape
 from readthrough.compression.store import FULL
 from readthrough.errors import ConfigError
 
@@ -28,11 +29,6 @@ def fit_plan(plan: Plan, config: Any, folder: Path) -> Plan:
     slides = "sliding_attention" in kinds if kinds else getattr(text, "sliding_window", None)
     if plan.moment is not None and slides:
         _refuse(plan, folder, "has layers with a sliding window, whose KV cannot be compressed")
-    if plan.keep is not None:
-        try:
-            plan = replace(plan, keep=plan.keep.fitted(int(text.num_hidden_layers)))
-        except ValueError as error:
-            _refuse(plan, folder, str(error))
     if plan.positions is not None and plan.positions.alone and slides:
         _refuse(plan, folder, "has layers with a sliding window, which know no other positions")
     if plan.join is not None:
@@ -46,7 +42,21 @@ def fit_plan(plan: Plan, config: Any, folder: Path) -> Plan:
             whole = 1 if scheme is None else max(8 // scheme.bits, plan.store.group if scheme.axis == "token" else 1)
             if width % whole:
                 _refuse(plan, folder, f"has heads of {width} channels, which are no whole groups of {whole}")
+    plan = _shaped(plan, text, folder)
     return plan if plan.positions is None else replace(plan, positions=_move(plan, plan.positions, text, folder))
+
+
+def _shaped(plan: Plan, text: Any, folder: Path) -> Plan:
+    """The plan, with what its parts take from the model's shape."""
+    heads = int(text.num_attention_heads)
+    key_heads = int(getattr(text, "num_key_value_heads", None) or heads)
+    shape = ModelShape(folder.name, int(text.num_hidden_layers), heads, key_heads)
+    try:
+        keep = None if plan.keep is None else plan.keep.fitted(shape)
+        decode = None if plan.decode is None else plan.decode.fitted(shape)
+    except ValueError as error:
+        _refuse(plan, folder, str(error))
+    return replace(plan, keep=keep, decode=decode)
 
 
 def _move(plan: Plan, positions: Positions, text: Any, folder: Path) -> Positions:

@@ -23,6 +23,7 @@ from readthrough.compression.policies.pyramidkv import PyramidKV
 from readthrough.compression.policies.random import Random
 from readthrough.compression.policies.sage_kv import SageKV
 from readthrough.compression.policies.shotkv import ShotKV
+from readthrough.compression.selecting import ModelShape
 from readthrough.kernels import scores
 from readthrough.kernels.attention import attend
 from readthrough.spec import build
@@ -233,13 +234,13 @@ def test_lacache(tokens: int, overlap: int) -> None:
         assert len(told) > 33 and set(told) <= set(own), "and the latest that it drops, up to the budget"
     assert len({tuple(each) for each in found}) > 2, "layers differ"
     with pytest.raises(ValueError, match="span_layers"):
-        policy.fitted(2)
-    assert policy.fitted(6) is policy
+        policy.fitted(ModelShape("tiny", 2, 4, 2))
+    assert policy.fitted(ModelShape("tiny", 6, 4, 2)) is policy
 
 
 @pytest.mark.parametrize(("layers", "span", "overlap"), [(2, 1, 0), (24, 16, 0), (28, 9, 7), (12, 6, 3)])
 def test_every_ladder_keeps_its_budget(layers: int, span: int, overlap: int) -> None:
-    policy = LaCache(span_layers=span, overlap_layers=overlap).fitted(layers)
+    policy = LaCache(span_layers=span, overlap_layers=overlap).fitted(ModelShape("tiny", layers, 4, 2))
     for tokens, count in [(1, 0), (50, 3), (300, 30), (1000, 33), (1000, 500), (1000, 999), (1000, 1000)]:
         for index in range(layers):
             found = policy._ladder(index, layers, tokens, count)
@@ -274,9 +275,9 @@ def test_evolkv() -> None:
         for one, count in zip(layers, (20, 10, 30), strict=True)
     ]
     assert kept(policy, layers, 60) == expected
-    assert EvolKV().fitted(7) == EvolKV()
+    assert EvolKV().fitted(ModelShape("tiny", 7, 4, 2)) == EvolKV()
     with pytest.raises(ValueError, match="evolve_budgets"):
-        policy.fitted(4)
+        policy.fitted(ModelShape("tiny", 4, 4, 2))
     with pytest.raises(ValueError, match="layer_ratios"):
         EvolKV(layer_ratios=(1, -1))
 

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from readthrough import catalogue
+from readthrough.compression.selecting import Chosen, Past, TokenSelector
 from readthrough.compression.selectors.page_bound import PageBound
+from readthrough.errors import ConfigError
 from readthrough.kernels.attention import reference
 from readthrough.models.base import Request
 from readthrough.models.local.backend import LocalModel
@@ -107,3 +110,73 @@ def test_replies(folder: str) -> None:
     assert texts(opened(folder, 64, draft_tokens=0)) == alone
     scores = [found.logprob for found in opened(folder, 64).likelihood(ASKED, ["grey"] * 3)]
     assert scores == pytest.approx([found.logprob for found in dense.likelihood(ASKED, ["grey"] * 3)], abs=1e-5)
+
+
+class EveryThird(TokenSelector):
+    """Reads every third token before the latest, all of them while it remembers an even number."""
+
+    name = "every-third"
+
+    def choose(self, q: torch.Tensor, past: Past, memory: Any) -> Chosen:
+        start, told = past.seen - 5, (memory or 0) + 1
+        tokens = torch.arange(0, start, 3)
+        return Chosen(start, torch.stack([tokens, torch.where(tokens % 2 == 0, tokens, -1)]), told)
+
+
+@pytest.mark.parametrize("forks", [(), (300, 450, 777)])
+def test_single_tokens(forks: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(4)
+    sequence = Sequence()
+    grown(1000, sequence, generator)
+    for length in forks[::-1]:
+        sequence = sequence.fork(length)
+        grown(130, sequence, generator)
+    selector = EveryThird(budget_tokens=1, sink_tokens=0, latest_tokens=1, dense_layers=1)
+    q = torch.randn(HEADS * GROUP, 2, WIDTH, generator=generator)
+    for layer in range(LAYERS):
+        sequence.append(layer, *(torch.randn(HEADS, 2, WIDTH, generator=generator) for _ in range(2)))
+    dense = attend_chosen(selector, sequence, 0, q, 0.2)[0]
+    torch.testing.assert_close(dense, whole(sequence, 0, q)[0], atol=1e-5, rtol=0)
+    found = attend_chosen(selector, sequence, 1, q, 0.2)
+    k, v = sequence.gather(1, 2)
+    for row in range(2):
+        seen = sequence.length + row + 1
+        for head in range(HEADS):
+            tokens = [n for n in range(0, seen - 5, 3) if not head or n % 2 == 0] + list(range(seen - 5, seen))
+            queries = q[head * GROUP : (head + 1) * GROUP, row : row + 1]
+            one = slice(head, head + 1)
+            expected = reference.attend(queries, k[one, tokens], v[one, tokens], causal=False, scale=0.2)
+            torch.testing.assert_close(found[0][head * GROUP : (head + 1) * GROUP, row : row + 1], expected[0])
+    assert sequence.memories[1] == [1, 2] and sequence.memory == {}
+    sequence.commit(1)
+    assert sequence.memory == {0: None, 1: 1} and sequence.memories == {}, "of the second nothing is remembered"
+    assert sequence.fork().memory == {}
+
+
+CHOOSING: dict[str, dict[str, Any]] = {
+    "tokenselect": {"budget_tokens": 40, "sink_tokens": 4, "latest_tokens": 8, "similarity": 0.3},
+    "recycled-attention": {"budget_tokens": 40, "every_tokens": 4},
+    "delta": {"budget_tokens": 48, "latest_tokens": 16, "selection_layers": [1], "dense_layers": 1},
+    "retrieval-attention": {"budget_tokens": 40, "sink_tokens": 4, "latest_tokens": 8},
+    "infllm": {"budget_tokens": 260, "sink_tokens": 4, "latest_tokens": 16},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in catalogue.names("selectors") if name != "page-bound"])
+def test_replies_of_selectors_that_remember(folder: str, name: str) -> None:
+    def with_options(**options: Any) -> LocalModel:
+        decode = {name: {**CHOOSING[name], "dense_below_tokens": 100}}
+        return LocalModel(folder, device="cpu", plan={"decode": decode}, **options)
+
+    model = with_options()
+    found = texts(model)
+    assert texts(model) == found, "once more"
+    assert [with_options(draft_tokens=0).complete([request])[0].text for request in ASKED] == found
+    assert found != texts(LocalModel(folder, device="cpu"))
+
+
+def test_a_selector_that_does_not_fit_is_refused(folder: str) -> None:
+    with pytest.raises(ConfigError, match="has 3 layers only"):
+        LocalModel(folder, device="cpu", plan={"decode": "delta"})
+    with pytest.raises(ConfigError, match="cannot be combined with keep"):
+        LocalModel(folder, device="cpu", plan={"decode": "infllm", "keep": "snapkv"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
+from typing import Any
 
 import torch
 
@@ -123,6 +124,8 @@ class Sequence:
         floor: the fewest tokens that the sequence can be cropped to or forked at: what came before is compressed.
         shift_tokens: by how much positions are smaller than the numbers of tokens, where tokens that were dropped are
             not counted.
+        memory: what a selector remembers of the reply that is being written, by layer; forks have none.
+        memories: what it remembers once each of the tokens that were appended, and not committed, counts.
     """
 
     def __init__(self, parts: Iterable[Part] = (), reserve_tokens: int = 0) -> None:
@@ -130,6 +133,8 @@ class Sequence:
         self.tail = Block(reserve_tokens)
         self.floor = 0
         self.shift_tokens = 0
+        self.memory: dict[int, Any] = {}
+        self.memories: dict[int, list[Any]] = {}
         self._parts_tokens = sum(tokens for _, tokens in self.parts)
 
     @property
@@ -169,6 +174,9 @@ class Sequence:
     def commit(self, tokens: int) -> None:
         """Take in the first `tokens` that were appended to every layer."""
         self.tail.length += tokens
+        if self.memories:
+            self.memory = {layer: each[min(tokens, len(each)) - 1] for layer, each in self.memories.items()}
+            self.memories = {}
 
     def fork(self, length: int | None = None, reserve_tokens: int = 0) -> Sequence:
         """A sequence of the first `length` tokens (default: all) that shares their KV with this one.
