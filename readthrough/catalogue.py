@@ -71,6 +71,7 @@ PARTS: dict[str, dict[str, str]] = {
         "vertical-slash": "readthrough.compression.patterns.vertical_slash:VerticalSlash",
         "block-topk": "readthrough.compression.patterns.block_topk:BlockTopK",
         "antidiagonal": "readthrough.compression.patterns.antidiagonal:Antidiagonal",
+        "flexprefill": "readthrough.compression.patterns.flexprefill:FlexPrefill",
     },
     "policies": {
         "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",
