@@ -72,6 +72,7 @@ PARTS: dict[str, dict[str, str]] = {
         "block-topk": "readthrough.compression.patterns.block_topk:BlockTopK",
         "antidiagonal": "readthrough.compression.patterns.antidiagonal:Antidiagonal",
         "flexprefill": "readthrough.compression.patterns.flexprefill:FlexPrefill",
+        "critiprefill": "readthrough.compression.patterns.critiprefill:CritiPrefill",
     },
     "policies": {
         "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",
