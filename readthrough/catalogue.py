@@ -73,6 +73,7 @@ PARTS: dict[str, dict[str, str]] = {
         "antidiagonal": "readthrough.compression.patterns.antidiagonal:Antidiagonal",
         "flexprefill": "readthrough.compression.patterns.flexprefill:FlexPrefill",
         "critiprefill": "readthrough.compression.patterns.critiprefill:CritiPrefill",
+        "power-attention": "readthrough.compression.patterns.power_attention:PowerAttention",
     },
     "policies": {
         "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",

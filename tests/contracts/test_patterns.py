@@ -22,6 +22,7 @@ SPARSE: dict[str, dict[str, Any]] = {
     "antidiagonal": {"mass_ratio": 0.5},
     "flexprefill": {"mass_ratio": 0.1, "budget_tokens": 128},
     "critiprefill": {"segment_tokens": 256, "budget_tokens": 128},
+    "power-attention": {"window_tokens": 0},
 }
 """Options under which a text of a few thousand tokens is sparse; a pattern that is added here needs some."""
 ALL: dict[str, dict[str, Any]] = {
@@ -31,6 +32,7 @@ ALL: dict[str, dict[str, Any]] = {
     "antidiagonal": {"mass_ratio": 1.0},
     "flexprefill": {"mass_ratio": 1.0},
     "critiprefill": {"budget_tokens": 1 << 20},
+    "power-attention": {"window_tokens": 1 << 20},
 }
 """Options under which everything is kept."""
 CHOOSING = [name for name in NAMES if not catalogue.find("patterns", name).estimates]
