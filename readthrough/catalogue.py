@@ -74,6 +74,7 @@ PARTS: dict[str, dict[str, str]] = {
         "flexprefill": "readthrough.compression.patterns.flexprefill:FlexPrefill",
         "critiprefill": "readthrough.compression.patterns.critiprefill:CritiPrefill",
         "power-attention": "readthrough.compression.patterns.power_attention:PowerAttention",
+        "sale": "readthrough.compression.patterns.sale:SALE",
     },
     "policies": {
         "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",

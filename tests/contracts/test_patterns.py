@@ -23,6 +23,7 @@ SPARSE: dict[str, dict[str, Any]] = {
     "flexprefill": {"mass_ratio": 0.1, "budget_tokens": 128},
     "critiprefill": {"segment_tokens": 256, "budget_tokens": 128},
     "power-attention": {"window_tokens": 0},
+    "sale": {"budget_ratio": 0.25},
 }
 """Options under which a text of a few thousand tokens is sparse; a pattern that is added here needs some."""
 ALL: dict[str, dict[str, Any]] = {
@@ -33,6 +34,7 @@ ALL: dict[str, dict[str, Any]] = {
     "flexprefill": {"mass_ratio": 1.0},
     "critiprefill": {"budget_tokens": 1 << 20},
     "power-attention": {"window_tokens": 1 << 20},
+    "sale": {"threshold": 0.0},
 }
 """Options under which everything is kept."""
 CHOOSING = [name for name in NAMES if not catalogue.find("patterns", name).estimates]
