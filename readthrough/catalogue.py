@@ -75,6 +75,7 @@ PARTS: dict[str, dict[str, str]] = {
         "critiprefill": "readthrough.compression.patterns.critiprefill:CritiPrefill",
         "power-attention": "readthrough.compression.patterns.power_attention:PowerAttention",
         "sale": "readthrough.compression.patterns.sale:SALE",
+        "hip": "readthrough.compression.patterns.hip:HiP",
     },
     "policies": {
         "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",

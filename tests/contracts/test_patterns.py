@@ -24,6 +24,7 @@ SPARSE: dict[str, dict[str, Any]] = {
     "critiprefill": {"segment_tokens": 256, "budget_tokens": 128},
     "power-attention": {"window_tokens": 0},
     "sale": {"budget_ratio": 0.25},
+    "hip": {"budget_tokens": 128},
 }
 """Options under which a text of a few thousand tokens is sparse; a pattern that is added here needs some."""
 ALL: dict[str, dict[str, Any]] = {
@@ -35,6 +36,7 @@ ALL: dict[str, dict[str, Any]] = {
     "critiprefill": {"budget_tokens": 1 << 20},
     "power-attention": {"window_tokens": 1 << 20},
     "sale": {"threshold": 0.0},
+    "hip": {"budget_tokens": 1 << 20},
 }
 """Options under which everything is kept."""
 CHOOSING = [name for name in NAMES if not catalogue.find("patterns", name).estimates]
