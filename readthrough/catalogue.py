@@ -76,6 +76,7 @@ PARTS: dict[str, dict[str, str]] = {
         "power-attention": "readthrough.compression.patterns.power_attention:PowerAttention",
         "sale": "readthrough.compression.patterns.sale:SALE",
         "hip": "readthrough.compression.patterns.hip:HiP",
+        "hyper-attention": "readthrough.compression.patterns.hyper_attention:HyperAttention",
     },
     "policies": {
         "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",

@@ -25,6 +25,7 @@ SPARSE: dict[str, dict[str, Any]] = {
     "power-attention": {"window_tokens": 0},
     "sale": {"budget_ratio": 0.25},
     "hip": {"budget_tokens": 128},
+    "hyper-attention": {"exact_tokens": 128, "block_tokens": 64, "sample_tokens": 32},
 }
 """Options under which a text of a few thousand tokens is sparse; a pattern that is added here needs some."""
 ALL: dict[str, dict[str, Any]] = {
@@ -37,6 +38,7 @@ ALL: dict[str, dict[str, Any]] = {
     "power-attention": {"window_tokens": 1 << 20},
     "sale": {"threshold": 0.0},
     "hip": {"budget_tokens": 1 << 20},
+    "hyper-attention": {"exact_tokens": 1 << 20},
 }
 """Options under which everything is kept."""
 CHOOSING = [name for name in NAMES if not catalogue.find("patterns", name).estimates]
