@@ -77,6 +77,7 @@ PARTS: dict[str, dict[str, str]] = {
         "sale": "readthrough.compression.patterns.sale:SALE",
         "hip": "readthrough.compression.patterns.hip:HiP",
         "hyper-attention": "readthrough.compression.patterns.hyper_attention:HyperAttention",
+        "random": "readthrough.compression.patterns.random_blocks:RandomBlocks",
     },
     "policies": {
         "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",

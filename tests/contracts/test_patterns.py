@@ -26,6 +26,7 @@ SPARSE: dict[str, dict[str, Any]] = {
     "sale": {"budget_ratio": 0.25},
     "hip": {"budget_tokens": 128},
     "hyper-attention": {"exact_tokens": 128, "block_tokens": 64, "sample_tokens": 32},
+    "random": {"blocks": 3},
 }
 """Options under which a text of a few thousand tokens is sparse; a pattern that is added here needs some."""
 ALL: dict[str, dict[str, Any]] = {
@@ -39,6 +40,7 @@ ALL: dict[str, dict[str, Any]] = {
     "sale": {"threshold": 0.0},
     "hip": {"budget_tokens": 1 << 20},
     "hyper-attention": {"exact_tokens": 1 << 20},
+    "random": {"blocks": 1 << 20},
 }
 """Options under which everything is kept."""
 CHOOSING = [name for name in NAMES if not catalogue.find("patterns", name).estimates]
