@@ -4,9 +4,10 @@
         [--places 2] [--books 3] [--out NAME]
 
 BOOKS_FOLDER holds texts (*.txt). At some places of some of them so many tokens are read, and the negative
-log-likelihood of the next 256 real tokens is taken, in nats a token. Dense and sparse read the same tokens in one run;
-the time is CPU time over the number of threads, the ratio by the clock stands beside it. What was measured is kept in
-FOLDER: a run that was stopped goes on where it was.
+log-likelihood of the next 256 real tokens is taken, in nats a token. Patterns are those below, or names of the
+catalogue, with a budget as a share of the text or without one: `hip@0.25`, `flexprefill`. Dense and sparse read the
+same tokens in one run; the time is CPU time over the number of threads, the ratio by the clock stands beside it. What
+was measured is kept in FOLDER: a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -56,11 +57,31 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tokens", type=int, nargs="*", default=[8192, 16384, 32256])
-    parser.add_argument("--patterns", nargs="*", choices=list(PATTERNS), default=[*PATTERNS][1:])
+    parser.add_argument("--patterns", nargs="*", type=pattern_name, default=[*PATTERNS][1:])
     parser.add_argument("--books", type=int, default=3)
     parser.add_argument("--places", type=int, default=2)
     parser.add_argument("--out", default=None, help="name of the results file to write")
     return parser.parse_args()
+
+
+def spec_of(name: str) -> Any:
+    """What a plan's `select` says for a pattern's name on the command line."""
+    if name in PATTERNS:
+        return PATTERNS[name]
+    part, _, ratio = name.partition("@")
+    return {part: {"budget_ratio": float(ratio)}} if ratio else part
+
+
+def pattern_name(name: str) -> str:
+    """A name that can be followed: wrong ones are refused before anything is read."""
+    from readthrough.compression.plan import Plan
+    from readthrough.errors import ReadthroughError
+
+    try:
+        Plan.of({"select": spec_of(name)})
+    except (ReadthroughError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
 
 
 def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -79,7 +100,7 @@ def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
                     if (name, tokens, book.stem, place) in done:
                         continue
                     if name not in models:
-                        plan = None if PATTERNS[name] is None else {"select": PATTERNS[name]}
+                        plan = None if name == DENSE else {"select": spec_of(name)}
                         models[name] = LocalModel(options.model, device=options.device, plan=plan, kept_bytes=0)
                     found = read(models[name], book, tokens, (place, options.places))
                     row = {"pattern": name, "tokens": tokens, "book": book.stem, "place": place, **found}

@@ -71,6 +71,13 @@ PARTS: dict[str, dict[str, str]] = {
         "vertical-slash": "readthrough.compression.patterns.vertical_slash:VerticalSlash",
         "block-topk": "readthrough.compression.patterns.block_topk:BlockTopK",
         "antidiagonal": "readthrough.compression.patterns.antidiagonal:Antidiagonal",
+        "flexprefill": "readthrough.compression.patterns.flexprefill:FlexPrefill",
+        "critiprefill": "readthrough.compression.patterns.critiprefill:CritiPrefill",
+        "power-attention": "readthrough.compression.patterns.power_attention:PowerAttention",
+        "sale": "readthrough.compression.patterns.sale:SALE",
+        "hip": "readthrough.compression.patterns.hip:HiP",
+        "hyper-attention": "readthrough.compression.patterns.hyper_attention:HyperAttention",
+        "random": "readthrough.compression.patterns.random_blocks:RandomBlocks",
     },
     "policies": {
         "sink-window": "readthrough.compression.policies.sink_window:SinkWindow",

@@ -42,11 +42,13 @@ class AttentionPattern(ABC):
     A pattern is a frozen dataclass: its fields are its options. Replies are written with dense attention.
 
     Attributes:
+        estimates: whether it estimates attention over what it chooses, and does not compute just that.
         dense_below_tokens: the queries of so many first tokens are dense: nothing would be gained there.
         dense_layers: so many first layers are dense.
     """
 
     name: ClassVar[str]
+    estimates: ClassVar[bool] = False
 
     dense_below_tokens: int = field(default=4096, kw_only=True)
     dense_layers: int = field(default=0, kw_only=True)
@@ -64,12 +66,33 @@ class AttentionPattern(ABC):
             A choice for Hkv or H heads, over blocks of `BLOCK_TOKENS`.
         """
 
+    def choose_at(
+        self, q: torch.Tensor, k: torch.Tensor, *, layer: int, scale: float, notes: dict[str, torch.Tensor]
+    ) -> Choice:
+        """`choose` in a layer, for patterns whose layers differ or learn of each other.
+
+        Args:
+            q: as in `choose`.
+            k: as in `choose`.
+            layer: the number of the layer, from 0.
+            scale: what the scores are multiplied with.
+            notes: what layers before it left for those behind: of these queries alone, and empty in the first one.
+        """
+        return self.choose(q, k, scale=scale)
+
     def applies(self, past_tokens: int) -> bool:
         """Whether queries behind so many tokens attend by the pattern, and not densely."""
         return past_tokens >= self.dense_below_tokens
 
     def attend(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, layer: int, scale: float
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        *,
+        layer: int,
+        scale: float,
+        notes: dict[str, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Causal attention of the last Tq tokens over what is chosen: `(out [H, Tq, D], lse [H, Tq])`.
 
@@ -79,10 +102,24 @@ class AttentionPattern(ABC):
             v: values `[Hkv, Tk, D]`.
             layer: the number of the layer, from 0.
             scale: what the scores are multiplied with.
+            notes: see `choose_at`; None where a layer stands alone.
         """
         if not self.applies(k.shape[1] - q.shape[1]) or layer < self.dense_layers:
             return attend(q, k, v, causal=True, scale=scale)
-        choice = self.choose(q, k, scale=scale)
+        return self.compute(q, k, v, layer=layer, scale=scale, notes={} if notes is None else notes)
+
+    def compute(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        *,
+        layer: int,
+        scale: float,
+        notes: dict[str, torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`attend` where it is not dense; patterns that do otherwise than attend to a choice are `estimates`."""
+        choice = self.choose_at(q, k, layer=layer, scale=scale, notes=notes)
         found = attend_blocks(q, k, v, choice.blocks, block_tokens=BLOCK_TOKENS, scale=scale)
         if choice.columns is None:
             return found

@@ -44,8 +44,8 @@ class EvolKV(WindowScored):
         """
         if self.layer_ratios and len(self.layer_ratios) != shape.layers:
             raise ValueError(
-                f"has {shape.layers} layers, and layer_ratios are for {len(self.layer_ratios)}: search them for this model "
-                "(python -m benchmarks.evolve_budgets)"
+                f"has {shape.layers} layers, and layer_ratios are for {len(self.layer_ratios)}: search them for this "
+                "model (python -m benchmarks.evolve_budgets)"
             )
         return self
 

@@ -56,8 +56,8 @@ class LaCache(AtPromptEnd):
         width, own = self._widths(shape.layers)
         if width <= own:
             raise ValueError(
-                f"has {shape.layers} layers, over which a ladder of span_layers = {self.span_layers} and overlap_layers = "
-                f"{self.overlap_layers} drops nothing: set one of them lower"
+                f"has {shape.layers} layers, over which a ladder of span_layers = {self.span_layers} and "
+                f"overlap_layers = {self.overlap_layers} drops nothing: set one of them lower"
             )
         return self
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from readthrough.kernels.scores import antidiagonal, mass
+from readthrough.kernels.scores import antidiagonal, lowbit, mass
 from readthrough.kernels.scores.select import mass_blocks, slash_blocks, top_blocks
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "attention_peaks",
     "attention_sums",
     "bound_scores",
+    "estimated_peaks",
     "key_norms",
     "mass_blocks",
     "page_bounds",
@@ -223,6 +224,34 @@ def attention_peaks(q: torch.Tensor, k: torch.Tensor, lse: torch.Tensor, *, scal
     if q.shape[-1] != k.shape[-1] or q.shape[0] % k.shape[0] or lse.shape != q.shape[:2] or not lse.numel():
         raise ValueError(f"shapes do not fit: q {tuple(q.shape)}, k {tuple(k.shape)}, lse {tuple(lse.shape)}")
     return mass.attention_peaks(q, k, lse, scale=scale)
+
+
+def estimated_peaks(
+    q: torch.Tensor, k: torch.Tensor, lse: torch.Tensor, *, block_tokens: int, scale: float
+) -> torch.Tensor:
+    """The largest score of each pair of blocks, less its query's log-sum-exp, by SALE (arXiv 2505.24179).
+
+    The mean query and the mean key are taken off first; what is left has four bits, with a scale a token. The mean
+    query's products are exact, as in the authors' code.
+
+    Args:
+        q: queries `[H, Tq, D]` of the last Tq tokens.
+        k: keys `[Hkv, Tk, D]`.
+        lse: what each query's scores are taken relative to, `[H, Tq]`.
+        block_tokens: the width of a block.
+        scale: what the scores are multiplied with.
+
+    Returns:
+        Peaks `[H, nq, nk]`, -inf where a key block lies behind the query block; a block's own keys count whole.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    _past(q, k)
+    _check_positive(block_tokens, "block_tokens")
+    if lse.shape != q.shape[:2]:
+        raise ValueError(f"shapes do not fit: q {tuple(q.shape)}, lse {tuple(lse.shape)}")
+    return lowbit.estimated_peaks(q, k, lse, block_tokens=block_tokens, scale=scale)
 
 
 def window_moments(

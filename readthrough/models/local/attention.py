@@ -44,7 +44,7 @@ class Segment:
 
     `sequence` is None for tokens whose KV nobody will read again. `sparse`: they attend by the batch's pattern;
     `paged`: to the pages that the batch's selector chooses. `places`, on the processor, where they are not new: tokens
-    in the sequence's tail, ascending, whose KV is computed anew.
+    in the sequence's tail, ascending, whose KV is computed anew. `notes`: what the pattern's layers tell each other.
     """
 
     sequence: Sequence | None
@@ -53,6 +53,7 @@ class Segment:
     sparse: bool = False
     paged: bool = False
     places: torch.Tensor | None = None
+    notes: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def positions(self) -> torch.Tensor:
@@ -231,7 +232,7 @@ def _sparse(
     if segment.sequence is not None:
         segment.sequence.append(layer, k, v)
         k, v = segment.sequence.gather(layer, k.shape[1])
-    return pattern.attend(q, k, v, layer=layer, scale=scale)
+    return pattern.attend(q, k, v, layer=layer, scale=scale, notes=segment.notes)
 
 
 def _own(

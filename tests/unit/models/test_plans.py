@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import torch
 
 import readthrough as rt
+from readthrough.compression.base import Choice
+from readthrough.compression.patterns.sink_window import SinkWindow
+from readthrough.compression.plan import Plan
 from readthrough.errors import ConfigError, UnknownNameError
 from readthrough.models.base import Request
 from readthrough.models.local.backend import LocalModel
@@ -47,6 +51,26 @@ def test_a_pattern_changes_long_prompts_alone(folder: str) -> None:
     one, two = sparse.complete([LONG])[0], opened(folder, SPARSE).complete([LONG])[0]
     assert one.text == two.text, "greedy replies are repeatable"
     assert sparse.likelihood([LONG], ["grey"])[0].logprob == pytest.approx(long_sparse, abs=1e-4), "kept KV is its own"
+
+
+class Noting(SinkWindow):
+    """Leaves a note in each layer, and tells what it finds."""
+
+    told: ClassVar[list[tuple[int, list[str]]]] = []
+
+    def choose_at(
+        self, q: torch.Tensor, k: torch.Tensor, *, layer: int, scale: float, notes: dict[str, torch.Tensor]
+    ) -> Choice:
+        self.told.append((layer, sorted(notes)))
+        notes[str(layer)] = q
+        return self.choose(q, k, scale=scale)
+
+
+def test_the_layers_of_a_pattern_know_of_each_other_within_a_pass(folder: str) -> None:
+    plan = Plan(select=Noting(window_tokens=128, dense_below_tokens=200))
+    opened(folder, plan, forward_tokens=256).likelihood([LONG, LONG], ["grey", "blue"])
+    layers = [layer for layer, _ in Noting.told]
+    assert layers.count(0) > 1 and all(found == [str(n) for n in range(layer)] for layer, found in Noting.told)
 
 
 BLOCKS = {"select": {"block-topk": {"blocks": 1, "dense_below_tokens": 200}}}
