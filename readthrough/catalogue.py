@@ -85,6 +85,7 @@ PARTS: dict[str, dict[str, str]] = {
         "ntk": "readthrough.compression.positions.scaled:NTK",
         "yarn": "readthrough.compression.positions.scaled:Yarn",
         "dual-chunk": "readthrough.compression.positions.dual_chunk:DualChunk",
+        "self-extend": "readthrough.compression.positions.self_extend:SelfExtend",
     },
     "prompt-compressors": {
         "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",

@@ -246,9 +246,18 @@ class Positions(ABC):
         """
         return self
 
+    @property
+    def piece_tokens(self) -> int:
+        """Prompts are computed in pieces of so many tokens, which choose together what they read; 0: no matter how."""
+        return 0
+
     @abstractmethod
     def window_tokens(self, trained_tokens: int) -> int:
         """The longest text for a model that was trained with texts of `trained_tokens`."""
+
+    def reach_tokens(self, trained_tokens: int) -> int:
+        """So many positions lie between a key and a query at most, both included."""
+        return self.window_tokens(trained_tokens)
 
     @abstractmethod
     def rope(self, parameters: Mapping[str, Any], trained_tokens: int, width: int) -> dict[str, Any]:
@@ -323,7 +332,7 @@ def at_least(part: AttentionPattern | KVPolicy | PageSelector | Positions | Join
             raise ValueError(f"{name} must be at least {value:g}, got {getattr(part, name)}")
 
 
-def ratios(part: AttentionPattern | KVPolicy, *names: str) -> None:
+def ratios(part: AttentionPattern | KVPolicy | Positions, *names: str) -> None:
     """Refuse options that are no share of something; None is none to look at.
 
     Raises:
