@@ -86,6 +86,7 @@ PARTS: dict[str, dict[str, str]] = {
         "yarn": "readthrough.compression.positions.scaled:Yarn",
         "dual-chunk": "readthrough.compression.positions.dual_chunk:DualChunk",
         "self-extend": "readthrough.compression.positions.self_extend:SelfExtend",
+        "lm-infinite": "readthrough.compression.positions.lm_infinite:LMInfinite",
     },
     "prompt-compressors": {
         "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",
