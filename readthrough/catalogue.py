@@ -87,6 +87,7 @@ PARTS: dict[str, dict[str, str]] = {
         "dual-chunk": "readthrough.compression.positions.dual_chunk:DualChunk",
         "self-extend": "readthrough.compression.positions.self_extend:SelfExtend",
         "lm-infinite": "readthrough.compression.positions.lm_infinite:LMInfinite",
+        "reattention": "readthrough.compression.positions.reattention:ReAttention",
     },
     "prompt-compressors": {
         "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",
