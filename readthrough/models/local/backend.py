@@ -137,6 +137,8 @@ class LocalModel(ModelBackend):
         self._grammar_tokenizer = cache(lambda: grammar_tokenizer(loaded.tokenizer, loaded.vocabulary))
         if self.on_event:
             self.on_event(Event("load", time.perf_counter() - started, unit="seconds", note=self.name))
+            for notice_given in loaded.notices:
+                self.on_event(Event("warning", 0, note=f"{self.name} with {self.plan_name}: {notice_given}"))
 
     @property
     def identity(self) -> str:
