@@ -91,6 +91,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "prompt-compressors": {
         "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",
+        "gemfilter": "readthrough.compression.prompt.gemfilter:GemFilter",
     },
     "joins": {
         "blend": "readthrough.compression.joins.blend:Blend",
