@@ -92,6 +92,7 @@ PARTS: dict[str, dict[str, str]] = {
     "prompt-compressors": {
         "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",
         "gemfilter": "readthrough.compression.prompt.gemfilter:GemFilter",
+        "ehpc": "readthrough.compression.prompt.ehpc:EHPC",
     },
     "joins": {
         "blend": "readthrough.compression.joins.blend:Blend",
