@@ -93,6 +93,7 @@ PARTS: dict[str, dict[str, str]] = {
         "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",
         "gemfilter": "readthrough.compression.prompt.gemfilter:GemFilter",
         "ehpc": "readthrough.compression.prompt.ehpc:EHPC",
+        "specpc": "readthrough.compression.prompt.specpc:SpecPC",
     },
     "joins": {
         "blend": "readthrough.compression.joins.blend:Blend",
