@@ -94,6 +94,7 @@ PARTS: dict[str, dict[str, str]] = {
         "gemfilter": "readthrough.compression.prompt.gemfilter:GemFilter",
         "ehpc": "readthrough.compression.prompt.ehpc:EHPC",
         "specpc": "readthrough.compression.prompt.specpc:SpecPC",
+        "longcodezip": "readthrough.compression.prompt.longcodezip:LongCodeZip",
     },
     "joins": {
         "blend": "readthrough.compression.joins.blend:Blend",
