@@ -111,9 +111,16 @@ PARTS: dict[str, dict[str, str]] = {
         "ntk": "readthrough.compression.positions.scaled:NTK",
         "yarn": "readthrough.compression.positions.scaled:Yarn",
         "dual-chunk": "readthrough.compression.positions.dual_chunk:DualChunk",
+        "self-extend": "readthrough.compression.positions.self_extend:SelfExtend",
+        "lm-infinite": "readthrough.compression.positions.lm_infinite:LMInfinite",
+        "reattention": "readthrough.compression.positions.reattention:ReAttention",
     },
     "prompt-compressors": {
         "longllmlingua": "readthrough.compression.prompt.longllmlingua:LongLLMLingua",
+        "gemfilter": "readthrough.compression.prompt.gemfilter:GemFilter",
+        "ehpc": "readthrough.compression.prompt.ehpc:EHPC",
+        "specpc": "readthrough.compression.prompt.specpc:SpecPC",
+        "longcodezip": "readthrough.compression.prompt.longcodezip:LongCodeZip",
     },
     "joins": {
         "blend": "readthrough.compression.joins.blend:Blend",

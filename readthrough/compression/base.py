@@ -278,37 +278,6 @@ class KVPolicy(ABC):
 
 
 @dataclass(frozen=True)
-class PageSelector(ReplySelector):
-    """Which pages of the KV a token of a reply attends to; `name` is its name in the catalogue.
-
-    Every token chooses for itself. The latest pages are always read.
-
-    Attributes:
-        page_tokens: the width of a page.
-        dense_layers: so many first layers read everything.
-        latest_pages: how many whole pages before a token's own are not chosen among, but read.
-    """
-
-    page_tokens: int
-    dense_layers: int
-    latest_pages: ClassVar[int] = 2
-
-    @abstractmethod
-    def choose(self, q: torch.Tensor, low: torch.Tensor, high: torch.Tensor, *, scale: float) -> torch.Tensor:
-        """The pages that are read.
-
-        Args:
-            q: queries `[H, 1, D]` of one token, rotated.
-            low: the least values of each channel of the keys of every page, `[Hkv, pages, D]`, at least one page.
-            high: the greatest values, likewise.
-            scale: what the scores are multiplied with.
-
-        Returns:
-            Numbers of pages `[Hkv, n]`, ascending.
-        """
-
-
-@dataclass(frozen=True)
 class Positions(ABC):
     """Which positions tokens have; `name` is its name in the catalogue. Its fields are its options.
 
@@ -327,9 +296,18 @@ class Positions(ABC):
         """
         return self
 
+    @property
+    def piece_tokens(self) -> int:
+        """Prompts are computed in pieces of so many tokens, which choose together what they read; 0: no matter how."""
+        return 0
+
     @abstractmethod
     def window_tokens(self, trained_tokens: int) -> int:
         """The longest text for a model that was trained with texts of `trained_tokens`."""
+
+    def reach_tokens(self, trained_tokens: int) -> int:
+        """So many positions lie between a key and a query at most, both included."""
+        return self.window_tokens(trained_tokens)
 
     @abstractmethod
     def rope(self, parameters: Mapping[str, Any], trained_tokens: int, width: int) -> dict[str, Any]:
@@ -404,7 +382,7 @@ def at_least(part: AttentionPattern | KVPolicy | ReplySelector | Positions | Joi
             raise ValueError(f"{name} must be at least {value:g}, got {getattr(part, name)}")
 
 
-def ratios(part: AttentionPattern | KVPolicy | ReplySelector, *names: str) -> None:
+def ratios(part: AttentionPattern | KVPolicy | ReplySelector | Positions, *names: str) -> None:
     """Refuse options that are no share of something; None is none to look at.
 
     Raises:

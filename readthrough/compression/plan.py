@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from readthrough.catalogue import unknown
-from readthrough.compression.base import AttentionPattern, Joining, KVPolicy, PageSelector, Positions
-from readthrough.compression.selecting import ReplySelector, TokenSelector
+from readthrough.compression.base import AttentionPattern, Joining, KVPolicy, Positions
+from readthrough.compression.selecting import PageSelector, ReplySelector, TokenSelector
 from readthrough.compression.store import FULL, Store
 from readthrough.errors import ConfigError
 from readthrough.spec import build

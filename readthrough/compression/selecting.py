@@ -54,6 +54,37 @@ class ReplySelector(ABC):
         return self
 
 
+@dataclass(frozen=True)
+class PageSelector(ReplySelector):
+    """Which pages of the KV a token of a reply attends to; `name` is its name in the catalogue.
+
+    Every token chooses for itself. The latest pages are always read.
+
+    Attributes:
+        page_tokens: the width of a page.
+        dense_layers: so many first layers read everything.
+        latest_pages: how many whole pages before a token's own are not chosen among, but read.
+    """
+
+    page_tokens: int
+    dense_layers: int
+    latest_pages: ClassVar[int] = 2
+
+    @abstractmethod
+    def choose(self, q: torch.Tensor, low: torch.Tensor, high: torch.Tensor, *, scale: float) -> torch.Tensor:
+        """The pages that are read.
+
+        Args:
+            q: queries `[H, 1, D]` of one token, rotated.
+            low: the least values of each channel of the keys of every page, `[Hkv, pages, D]`, at least one page.
+            high: the greatest values, likewise.
+            scale: what the scores are multiplied with.
+
+        Returns:
+            Numbers of pages `[Hkv, n]`, ascending.
+        """
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
     """What one token of a reply may read in one layer: all that is not compressed, its own key the last.

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from readthrough import catalogue
-from readthrough.compression.base import PageSelector
-from readthrough.compression.selecting import ModelShape, Past, Prompt, TokenSelector
+from readthrough.compression.selecting import ModelShape, PageSelector, Past, Prompt, TokenSelector
 from readthrough.spec import build, options_of
 
 NAMES = catalogue.names("selectors")

@@ -62,6 +62,10 @@ class DualChunk(Positions):
         """As `factor` says."""
         return int(trained_tokens * self.factor)
 
+    def reach_tokens(self, trained_tokens: int) -> int:
+        """See `Positions.reach_tokens`."""
+        return self.chunk_tokens + self.local_tokens
+
     def rope(self, parameters: Mapping[str, Any], trained_tokens: int, width: int) -> dict[str, Any]:
         """See `Positions.rope`: the model's own."""
         return dict(parameters)

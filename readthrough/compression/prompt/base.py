@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,57 @@ class Scorer(Protocol):
             PromptTooLongError: a prompt is longer than the window.
         """
         ...
+
+
+Shares = npt.NDArray[np.float32]
+"""Attention of the last tokens of a prompt in one layer, `[H, W, T]`: by head, asking token, token that is read."""
+
+
+class AttentiveScorer(Scorer, Protocol):
+    """A scorer that shows what a prompt's last tokens attend to. `LocalModel` is one, with a dense plan."""
+
+    @property
+    def attention_layers(self) -> int:
+        """How many layers it has."""
+        ...
+
+    def read_attention(
+        self,
+        prompt: Ids,
+        last_tokens: int,
+        layers: Sequence[int],
+        see: Callable[[int, Shares], None],
+        *,
+        products: bool = False,
+    ) -> None:
+        """Read a prompt, as plain text, up to the last of the layers that are asked for and no further.
+
+        Args:
+            prompt: its tokens, `[T]`.
+            last_tokens: how many tokens W at its end are asked about; all of a shorter prompt.
+            layers: the layers, numbered from 0.
+            see: is told a layer's number and its attention `[H, W, T]`, layer by layer.
+            products: show the scaled products of queries and keys (-inf where a key is not seen), not their softmax.
+
+        Raises:
+            PromptTooLongError: the prompt is longer than the window.
+            ModelError: the model's attention cannot be shown.
+        """
+        ...
+
+
+def attentive(scorer: Scorer, compressor: str) -> AttentiveScorer:
+    """The scorer, if it shows attention.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not hasattr(scorer, "read_attention"):
+        raise ConfigError(
+            f"{compressor} needs a model that shows its attention, which {type(scorer).__name__} does not",
+            hint="score with a local model",
+        )
+    return cast(AttentiveScorer, scorer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from readthrough.compression.base import PageSelector, at_least, ratios
+from readthrough.compression.base import at_least, ratios
+from readthrough.compression.selecting import PageSelector
 from readthrough.kernels.scores import bound_scores
 
 

@@ -11,7 +11,7 @@ from readthrough.kernels.attention import cpu, cuda, reference
 from readthrough.kernels.attention.window import attend_window
 from readthrough.kernels.merge import merge_lse
 
-__all__ = ["NEWEST_TOKENS", "TILE_TOKENS", "attend", "attend_newest", "attend_placed", "attend_window"]
+__all__ = ["NEWEST_TOKENS", "TILE_TOKENS", "attend", "attend_newest", "attend_placed", "attend_seen", "attend_window"]
 
 NEWEST_TOKENS = 16
 """How many queries `attend_newest` is made for: up to so many, a mask costs less than a second call and a merge."""
@@ -108,6 +108,32 @@ def attend_placed(
             parts.append(attend(queries, k[:, :first], v[:, :first], causal=False, scale=scale))
         found.append(merge_lse(parts))
     return torch.cat([out for out, _ in found], 1), torch.cat([lse for _, lse in found], 1)
+
+
+def attend_seen(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, seen: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of each query over keys of its own choice: for few keys, or few queries at a time.
+
+    Args:
+        q: queries `[H, Tq, D]`, any floating dtype.
+        k: keys `[Hkv, Tk, D]`.
+        v: values `[Hkv, Tk, D]`.
+        seen: which keys each query sees, `[Tq, Tk]`: at least one.
+        scale: what the scores are multiplied with.
+
+    Returns:
+        As `attend`.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    _check(q, k, v, False)
+    if seen.shape != (q.shape[1], k.shape[1]):
+        raise ValueError(f"what is seen, {tuple(seen.shape)}, does not fit these queries and keys")
+    if q.device.type == "cpu" and cpu.supports(q):
+        return cpu.attend_seen(q, k, v, seen, scale)
+    return reference.attend_seen(q, k, v, seen, scale)
 
 
 def _attend_own(

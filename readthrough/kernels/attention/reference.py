@@ -35,3 +35,14 @@ def attend_placed(
         lse[:, start:end] = scores.logsumexp(-1)
         out[:, start:end] = (scores.softmax(-1) @ values).to(q.dtype)
     return out, lse.to(torch.float64 if wide == torch.float64 else torch.float32)
+
+
+def attend_seen(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, seen: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See `kernels.attention.attend_seen`."""
+    group = q.shape[0] // k.shape[0]
+    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
+    keys, values = (x.to(wide).repeat_interleave(group, 0) for x in (k, v))
+    scores = (q.to(wide) @ keys.transpose(-1, -2) * scale).masked_fill(~seen.to(q.device), -torch.inf)
+    return (scores.softmax(-1) @ values).to(q.dtype), scores.logsumexp(-1)

@@ -17,8 +17,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from readthrough.compression.base import AttentionPattern, PageSelector
-from readthrough.compression.selecting import TokenSelector
+from readthrough.compression.base import AttentionPattern
+from readthrough.compression.selecting import PageSelector, TokenSelector
 from readthrough.errors import ModelError
 from readthrough.kernels.attention import (
     NEWEST_TOKENS,
@@ -30,7 +30,7 @@ from readthrough.kernels.attention import (
 )
 from readthrough.kernels.merge import merge_lse
 from readthrough.models.local.cache import Block, CompressedBlock, Sequence
-from readthrough.models.local.dual_chunk import ChunkedPass, DualChunks
+from readthrough.models.local.own import OwnAttention, OwnPass
 from readthrough.models.local.paging import attend_chosen
 from readthrough.models.local.rows import Rows, joined, on_device
 
@@ -85,16 +85,16 @@ Watch = Callable[[int, torch.Tensor, torch.Tensor], None]
 class Batch:
     """What one forward pass computes.
 
-    `pattern` says what long prompts attend to, `selector` what the tokens of replies do; None is everything. `chunked`
-    computes all of it instead, where positions are those within chunks. `watch` is told the queries `[H, T, D]` of each
-    layer and their log-sum-exps `[H, T]`.
+    `pattern` says what long prompts attend to, `selector` what the tokens of replies do; None is everything. `own`
+    computes all of it instead, where positions bring an attention of their own. `watch` is told the queries `[H, T, D]`
+    of each layer and their log-sum-exps `[H, T]`.
     """
 
     segments: list[Segment]
     parts: list[SharedPart]
     pattern: AttentionPattern | None = None
     selector: PageSelector | TokenSelector | None = None
-    chunked: ChunkedPass | None = None
+    own: OwnPass | None = None
     watch: Watch | None = None
     layers_seen: set[int] = field(default_factory=set)
 
@@ -104,7 +104,7 @@ class Batch:
         pieces: Iterable[tuple[Sequence | None, int]],
         pattern: AttentionPattern | None = None,
         selector: PageSelector | TokenSelector | None = None,
-        chunks: DualChunks | None = None,
+        own: OwnAttention | None = None,
     ) -> Batch:
         """Lay the next `tokens` tokens of each sequence back to back."""
         segments: list[Segment] = []
@@ -119,8 +119,8 @@ class Batch:
                 if (segment.sparse or segment.paged) and isinstance(block, Block):
                     continue  # read apart, where it is chosen what of it is read
                 readers.setdefault((id(block), length), (block, []))[1].append(segment)
-        if chunks is not None:
-            return cls(segments, [], chunked=chunks.lay((segment.sequence, segment.rows) for segment in segments))
+        if own is not None:
+            return cls(segments, [], own=own.lay((segment.sequence, segment.rows) for segment in segments))
         parts = [
             SharedPart(block, length, joined([segment.rows for segment in who]))
             for (_, length), (block, who) in readers.items()
@@ -136,8 +136,8 @@ class Batch:
     @property
     def positions(self) -> torch.Tensor:
         """What the model rotates the tokens for."""
-        if self.chunked is not None:
-            return self.chunked.places
+        if self.own is not None:
+            return self.own.places
         return torch.cat([segment.positions for segment in self.segments])
 
     def with_idle_row(self) -> Batch:
@@ -145,10 +145,10 @@ class Batch:
         end = self.segments[-1].end
         segments = [*self.segments, Segment(None, end, end + 1)]
         pieces = ((segment.sequence, segment.rows) for segment in segments)
-        chunked = None if self.chunked is None else self.chunked.chunks.lay(pieces)
+        own = None if self.own is None else self.own.maker.lay(pieces)
         watch = self.watch
-        own = None if watch is None else lambda layer, q, lse: watch(layer, q[:, :end], lse[:, :end])
-        return replace(self, segments=segments, chunked=chunked, watch=own)
+        shown = None if watch is None else lambda layer, q, lse: watch(layer, q[:, :end], lse[:, :end])
+        return replace(self, segments=segments, own=own, watch=shown)
 
 
 def _is_long(segment: Segment, pattern: AttentionPattern) -> bool:
@@ -194,8 +194,8 @@ def engine_attention(
     window = kw.get("sliding_window")
     q, k, v = query[0], key[0], value[0]
     out = q.new_empty(q.shape[1], q.shape[0], q.shape[2]).transpose(0, 1)
-    if batch.chunked is not None:
-        batch.chunked.attend(layer, (q, k, v), out, scale)
+    if batch.own is not None:
+        batch.own.attend(layer, (q, k, v), out, scale)
     elif isinstance(window, int) and any(_exceeds(segment, window) for segment in batch.segments):
         _windowed(batch, layer, (q, k, v), out, (window, scale))
     else:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from readthrough.compression.plan import DENSE, Plan
-from readthrough.compression.prompt.base import TokenizedText
+from readthrough.compression.prompt.base import Shares, TokenizedText
 from readthrough.errors import ConfigError, ModelError, PromptTooLongError, UsageError
 from readthrough.models.base import Attention, Capability, Choice, Completion, Likelihood, ModelBackend, Request
 from readthrough.models.local.cache import bytes_held
@@ -24,6 +24,7 @@ from readthrough.models.local.generation import Limits, Reply, Writer
 from readthrough.models.local.grammar import SchemaGrammar, grammar_tokenizer
 from readthrough.models.local.jobs import Job
 from readthrough.models.local.loading import Loaded, load
+from readthrough.models.local.looking import Asked, look
 from readthrough.models.local.noticing import notice
 from readthrough.models.local.prompts import Prompts, Spans, Tokens
 from readthrough.models.local.quantised import draft_rows
@@ -137,6 +138,8 @@ class LocalModel(ModelBackend):
         self._grammar_tokenizer = cache(lambda: grammar_tokenizer(loaded.tokenizer, loaded.vocabulary))
         if self.on_event:
             self.on_event(Event("load", time.perf_counter() - started, unit="seconds", note=self.name))
+            for notice_given in loaded.notices:
+                self.on_event(Event("warning", 0, note=f"{self.name} with {self.plan_name}: {notice_given}"))
 
     @property
     def identity(self) -> str:
@@ -205,10 +208,7 @@ class LocalModel(ModelBackend):
             PromptTooLongError: the prompt does not fit the window.
             ModelError: a plan decides what is attended to, or the model's attention cannot be watched.
         """
-        if "attention" not in self.capabilities:
-            raise ModelError(
-                f"with the plan {self.plan_name} attention is not shown", hint="use the plan 'dense' for it"
-            )
+        self._check_shown()
         if not texts:
             return Attention((), ())
         started = time.perf_counter()
@@ -261,6 +261,38 @@ class LocalModel(ModelBackend):
             for prompt in prompts:
                 self._check_length(prompt, 0)
             return score_tokens(self._engine, prompts, first, self.running_bytes)
+
+    @property
+    def attention_layers(self) -> int:
+        """See `readthrough.compression.prompt.base.AttentiveScorer`."""
+        return self._loaded.layers
+
+    def read_attention(
+        self,
+        prompt: Tokens,
+        last_tokens: int,
+        layers: Sequence[int],
+        see: Callable[[int, Shares], None],
+        *,
+        products: bool = False,
+    ) -> None:
+        """See `readthrough.compression.prompt.base.AttentiveScorer`. Nothing of what is read is kept.
+
+        Raises:
+            UsageError: there is no such layer, or nothing is asked.
+            PromptTooLongError: the prompt is longer than the window.
+            ModelError: a plan decides what is attended to, or the model's attention cannot be watched.
+        """
+        self._check_shown()
+        with self._lock, torch.inference_mode():
+            self._check_length(prompt, 0)
+            look(self._engine, prompt, Asked(last_tokens, tuple(layers), products), see)
+
+    def _check_shown(self) -> None:
+        if "attention" not in self.capabilities:
+            raise ModelError(
+                f"with the plan {self.plan_name} attention is not shown", hint="use the plan 'dense' for it"
+            )
 
     def close(self) -> None:
         """Drop the KV that is kept in memory; see `readings`. The backend can still be used."""

@@ -16,6 +16,10 @@ Forward = Callable[[Batch, list[Tokens], np.ndarray], object]
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
+class Enough(Exception):
+    """Ends a pass at the last layer that is needed of it."""
+
+
 def read_behind(sequence: Sequence, tokens: Tokens, forward: Forward, pass_tokens: int, watch: Watch) -> None:
     """Append tokens to a sequence, at most `pass_tokens` in a pass; `watch` is told of each pass."""
     for first in range(0, len(tokens), pass_tokens):

@@ -24,15 +24,21 @@ class Cuts:
         self.plan = plan
         if plan.moment == "piece":
             pass_tokens = min(pass_tokens, plan.piece_tokens)
+        together = 0 if plan.positions is None else plan.positions.piece_tokens
+        if together:
+            pass_tokens = min(pass_tokens, together)
+        self._together = bool(together)
         self.piece_tokens = max(1, pass_tokens // BLOCK_TOKENS * BLOCK_TOKENS)
         self._dense_tokens = 0 if plan.select is None else plan.select.dense_below_tokens
         self._first = 0 if plan.moment == "piece" else self._dense_tokens
-        self._none = plan.select is None and plan.moment != "piece"
+        self._none = plan.select is None and plan.moment != "piece" and not together
         policy = plan.keep
         self._seen_whole = policy is not None and policy.moment == "piece" and policy.asks_queries
 
     def is_sparse(self, at: int) -> bool:
-        """Whether the queries from `at` on attend by the plan's pattern."""
+        """Whether the queries from `at` on choose what they attend to, those of a piece together."""
+        if self._together:
+            return True
         return self.plan.select is not None and self.plan.select.applies(at)
 
     def compresses(self, length: int) -> bool:

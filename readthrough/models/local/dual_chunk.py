@@ -53,11 +53,12 @@ class ChunkedPass:
         pieces: as for `DualChunks.lay`. A sequence of None is that of tokens whose KV nobody will read again.
 
     Attributes:
+        maker: as `chunks`.
         places: the places of all rows within their chunks, `[T]`: what the model rotates them for.
     """
 
     def __init__(self, chunks: DualChunks, pieces: Iterable[tuple[Sequence | None, slice]]) -> None:
-        self.chunks = chunks
+        self.maker = chunks
         self._pieces = [(Sequence() if sequence is None else sequence, rows) for sequence, rows in pieces]
         width = chunks.positions.chunk_tokens
         places = [torch.arange(rows.stop - rows.start) + sequence.length for sequence, rows in self._pieces]
@@ -95,8 +96,8 @@ class ChunkedPass:
         """All queries at their positions towards keys of other chunks."""
         if not chunks_back:
             return q
-        positions = self.chunks.positions.towards(self.places, chunks_back)
-        return rerotate(q, self.places, positions, self.chunks.inverse_frequencies)
+        positions = self.maker.positions.towards(self.places, chunks_back)
+        return rerotate(q, self.places, positions, self.maker.inverse_frequencies)
 
 
 def _runs(sequence: Sequence, rows: slice, width: int) -> Iterator[_Run]:

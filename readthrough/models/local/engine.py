@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from readthrough.compression.plan import Plan
-from readthrough.compression.positions.dual_chunk import DualChunk
 from readthrough.compression.selecting import TokenSelector
 from readthrough.errors import ModelError
 from readthrough.models.deadline import seconds_left
@@ -21,12 +20,12 @@ from readthrough.models.local.attention import Batch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.compressing import Compressor
 from readthrough.models.local.cuts import Cuts
-from readthrough.models.local.dual_chunk import DualChunks
 from readthrough.models.local.jobs import Job, both, charged, ignore_logits, prompt_watch, query_watch
 from readthrough.models.local.joining import Joiner, is_joined, read_apart
 from readthrough.models.local.loading import DENSE_PLAN, Loaded
 from readthrough.models.local.memory import is_out_of_memory, out_of_memory
 from readthrough.models.local.plans import head_width
+from readthrough.models.local.positions import own_attention
 from readthrough.models.local.prefixes import KeptSequences, shared_prefixes
 from readthrough.models.local.prompts import Tokens
 from readthrough.models.local.readings import TOKENS_MIN, Readings
@@ -68,7 +67,7 @@ class Engine:
     Attributes:
         kept: the sequences of earlier calls.
         readings: those on disk; None where nothing is kept there.
-        chunks: dual chunk attention, where the plan's positions ask for it.
+        own: the attention that the plan's positions bring; None where they bring none.
         joiner: puts texts together that were read apart; None where the plan does not say so: then no job has spans.
         token_bytes: the KV of one token.
     """
@@ -90,9 +89,7 @@ class Engine:
         self.readings: Readings | None = None
         self.on_event = on_event or (lambda event: None)
         self.plan = plan
-        self.chunks: DualChunks | None = None
-        if isinstance(plan.positions, DualChunk):
-            self.chunks = DualChunks(plan.positions, loaded.inverse_frequencies)
+        self.own = own_attention(plan.positions, loaded)
         self.compressor = Compressor(plan, loaded, self.forward, forward_tokens)
         self.joiner = None if plan.join is None else Joiner(plan.join, loaded, self.forward, forward_tokens)
         width = self.model.dtype.itemsize
@@ -104,7 +101,7 @@ class Engine:
         self.token_bytes: int = 2 * self._layers * heads * head_width(config) * width
         # A mask that is four-dimensional already is passed through by transformers: none is built.
         self._no_mask = torch.empty(1, 1, 0, 0, device=self.device)
-        if self.chunks is not None or (plan.keep is not None and plan.keep.renumbers):
+        if self.own is not None or (plan.keep is not None and plan.keep.renumbers):
             check_turning(loaded, self.forward)
 
     @property
@@ -307,7 +304,7 @@ class Engine:
         pieces = [(job.sequence, job.tokens[job.sequence.length : job.sequence.length + take]) for job, take in chosen]
         silent = [max(0, job.first_row - job.sequence.length) for job, _ in chosen]
         laid = ((sequence, len(tokens)) for sequence, tokens in pieces)
-        batch = Batch.pack(laid, self.plan.select, chunks=self.chunks)
+        batch = Batch.pack(laid, self.plan.select, own=self.own)
         if self.plan.keep is not None and self.plan.keep.asks_queries:
             batch.watch = query_watch([job for job, _ in chosen], batch, self.plan.keep, self.loaded.attention_scale)
         if self._shown is not None and any(job.replies for job, _ in chosen):

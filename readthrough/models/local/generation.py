@@ -131,7 +131,7 @@ class Writer:
         drafts = [self._draft(reply, len(running)) for reply in running]
         pieces = [np.append(reply.seen.tokens[-1:], draft) for reply, draft in zip(running, drafts, strict=True)]
         laid = ((reply.job.sequence, len(piece)) for reply, piece in zip(running, pieces, strict=True))
-        batch = Batch.pack(laid, selector=self.engine.plan.decode, chunks=self.engine.chunks)
+        batch = Batch.pack(laid, selector=self.engine.plan.decode, own=self.engine.own)
         logits = self.engine.forward(batch, pieces, np.arange(batch.segments[-1].end), decoding=True)
         for reply, draft, segment in zip(running, drafts, batch.segments, strict=True):
             used = self._accept(reply, logits[segment.rows], draft.tolist())

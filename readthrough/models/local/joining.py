@@ -17,7 +17,7 @@ import torch
 from readthrough.compression.base import Deviation, Joining
 from readthrough.kernels.rotary import rerotate
 from readthrough.models.local.attention import Batch
-from readthrough.models.local.behind import NO_ROWS, Forward, read_behind
+from readthrough.models.local.behind import NO_ROWS, Enough, Forward, read_behind
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.loading import Loaded
 from readthrough.models.local.prompts import Spans, Tokens
@@ -50,10 +50,6 @@ class Joined:
 
     sequence: Sequence
     places: np.ndarray
-
-
-class _Enough(Exception):
-    """Ends a pass at the last layer that is needed of it."""
 
 
 class Joiner:
@@ -125,10 +121,10 @@ class Joiner:
 
         def stop(at: int, q: torch.Tensor, lse: torch.Tensor) -> None:
             if at == layer:
-                raise _Enough
+                raise Enough
 
         def forward(batch: Batch, tokens: list[Tokens], rows: np.ndarray) -> None:
-            with suppress(_Enough):
+            with suppress(Enough):
                 self._forward(batch, tokens, rows)
 
         start = sequence.length - len(tokens)

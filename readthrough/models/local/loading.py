@@ -19,7 +19,7 @@ from readthrough.errors import ConfigError, ModelError, WeightsError
 from readthrough.models.local.allocation import reuse_freed_memory
 from readthrough.models.local.attention import ATTENTION, register
 from readthrough.models.local.packing import pack_linears
-from readthrough.models.local.plans import fit_plan
+from readthrough.models.local.plans import Trained, fit_plan, reach_notices
 from readthrough.models.local.quantised import WeightForm, check_weights, quantise_linears
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -34,7 +34,7 @@ class Loaded:
     """A model that is ready to run: weights, tokenizer, the ids that end a reply, the longest input.
 
     `form` says which weights a pass computes with, `fingerprint` which files they come from, `plan` how attention is
-    computed, with the lengths that it takes from the model.
+    computed, with the lengths that it takes from the model, `notices` what to say of it.
     """
 
     model: Any
@@ -46,6 +46,7 @@ class Loaded:
     form: WeightForm = field(default_factory=WeightForm)
     fingerprint: str = ""
     plan: Plan = DENSE_PLAN
+    notices: tuple[str, ...] = ()
 
     @property
     def device_name(self) -> str:
@@ -115,7 +116,7 @@ def load(
     try:
         config = kind.config_class.from_pretrained(folder, local_files_only=True)
         check_supported(config, folder)
-        plan = fit_plan(plan, config, folder)
+        trained, plan = Trained.of(config), fit_plan(plan, config, folder)  # in this order: the plan changes the config
         with _quiet():
             model = kind.from_pretrained(
                 folder,
@@ -131,6 +132,7 @@ def load(
         raise WeightsError(f"cannot load the model: {error}", path=str(folder)) from error
     model = model.to(target).eval().requires_grad_(False)
     loaded = replace(describe(model, tokenizer), fingerprint=fingerprint(folder), plan=plan)
+    loaded = replace(loaded, notices=tuple(reach_notices(plan, config, trained)))
     if weights == "full":
         pack_linears(model)
         return loaded

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from readthrough.compression.base import PageSelector
-from readthrough.compression.selecting import Chosen, Past, TokenSelector
+from readthrough.compression.selecting import Chosen, PageSelector, Past, TokenSelector
 from readthrough.kernels.attention import TILE_TOKENS, attend, attend_newest
 from readthrough.kernels.gathered import attend_pages
 from readthrough.kernels.merge import merge_lse

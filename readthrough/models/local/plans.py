@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+
 from readthrough.compression.base import Positions
 from readthrough.compression.plan import Plan
+from readthrough.compression.positions.bounds import notices
 from readthrough.compression.selecting import ModelShape
 from readthrough.compression.store import FULL
 from readthrough.errors import ConfigError
+from readthrough.kernels.rotary import Yarn, linear_frequencies, plain_frequencies, yarn_frequencies
 
 
 def head_width(text: Any) -> int:
@@ -71,6 +75,39 @@ def _move(plan: Plan, positions: Positions, text: Any, folder: Path) -> Position
     text.rope_parameters = positions.rope(rope, trained, head_width(text))
     text.max_position_embeddings = positions.window_tokens(trained)
     return positions
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The rotary settings and the length of text that a model was trained with."""
+
+    rope: dict[str, Any]
+    tokens: int
+
+    @classmethod
+    def of(cls, config: Any) -> Trained:
+        """Those of a configuration, before a plan changes it."""
+        text = config.get_text_config()
+        return cls(dict(getattr(text, "rope_parameters", None) or {}), int(getattr(text, "max_position_embeddings", 0)))
+
+
+def reach_notices(plan: Plan, config: Any, trained: Trained) -> list[str]:
+    """What to say of a plan that was fitted to this configuration, where its positions go beyond the model's base."""
+    if plan.positions is None:
+        return []
+    text = config.get_text_config()
+    used, reach = dict(text.rope_parameters), plan.positions.reach_tokens(trained.tokens)
+    before, now = (_frequencies(rope, head_width(text), trained.tokens) for rope in (trained.rope, used))
+    return notices(before, now, trained.tokens, reach)
+
+
+def _frequencies(rope: dict[str, Any], width: int, trained_tokens: int) -> torch.Tensor:
+    base, kind, factor = float(rope["rope_theta"]), rope.get("rope_type"), float(rope.get("factor", 1))
+    if kind == "linear":
+        return linear_frequencies(width, base, factor).inverse
+    if kind == "yarn":
+        return yarn_frequencies(width, base, Yarn(factor, trained_tokens)).inverse
+    return plain_frequencies(width, base).inverse
 
 
 def _refuse(plan: Plan, folder: Path, reason: str) -> NoReturn:
