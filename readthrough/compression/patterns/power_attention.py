@@ -2,6 +2,8 @@
 
 Source: Chen et al., "PowerAttention: Exponentially Scaling of Receptive Fields for Effective Sparse Attention", arXiv
 2503.03588, section 3.
+
+It was not compared with code of the authors: it follows descriptions of the paper.
 """
 
 from __future__ import annotations

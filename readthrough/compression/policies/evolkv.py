@@ -1,6 +1,8 @@
 """EvolKV: layer budgets that were found by search.
 
 Source: Yu and Chai, "EvolKV: Evolutionary KV Cache Compression for LLM Inference", arXiv 2509.08315, section 3.
+
+It was not compared with code of the authors: it follows descriptions of the paper.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Source: Wang et al., "Model Tells You Where to Merge: Adaptive KV Cache Merging for LLMs on Long-Context Tasks"
 (KVMerger), arXiv 2407.08454, section 4.
+
+It was not compared with code of the authors: it follows descriptions of the paper.
 """
 
 from __future__ import annotations

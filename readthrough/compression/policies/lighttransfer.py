@@ -2,6 +2,8 @@
 
 Source: Zhang et al., "LightTransfer: Your Long-Context LLM is Secretly a Hybrid Model with Effortless Adaptation",
 arXiv 2410.13846 (LightTransfer-Test).
+
+It was not compared with code of the authors: it follows descriptions of the paper.
 """
 
 from __future__ import annotations
@@ -25,8 +27,7 @@ class LightTransfer(KVPolicy):
     Layers are found anew for each prompt, before its reply is written.
 
     Differs from the paper: all layers are held whole until the prompt has been read (the paper drops the laziest so
-    far while it reads, by a queue); a lazy layer drops nothing while a reply is written. The authors published no code
-    of this variant: it follows the paper.
+    far while it reads, by a queue); a lazy layer drops nothing while a reply is written.
 
     Attributes:
         lazy_ratio: the share of the layers that are lazy (half in the paper).

@@ -2,6 +2,8 @@
 
 Source: Wang et al., "LLMs Know What to Drop: Self-Attention Guided KV Cache Eviction for Efficient Long-Context
 Inference", arXiv 2503.08879, section 3.
+
+It was not compared with code of the authors: it follows descriptions of the paper.
 """
 
 from __future__ import annotations

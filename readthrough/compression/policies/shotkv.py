@@ -1,6 +1,8 @@
 """ShotKV: whole examples of a prompt, or none of one.
 
 Source: Liu et al., "Can LLMs Maintain Fundamental Abilities under KV Cache Compression?", arXiv 2502.01941, section 5.
+
+It was not compared with code of the authors: it follows descriptions of the paper.
 """
 
 from __future__ import annotations

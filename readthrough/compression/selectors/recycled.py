@@ -2,6 +2,8 @@
 
 Source: Xu, Goyal and Choi, "Recycled Attention: Efficient inference for long-context language models",
 arXiv 2411.05787.
+
+It was not compared with code of the authors: it follows descriptions of the paper.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ class RecycledAttention(TokenSelector):
     written since.
 
     Differs from the paper: a group of query heads shares its keys, by the largest attention of any of them; what is
-    written since is read besides the budget. The authors' code was not at hand: this follows the paper.
+    written since is read besides the budget.
 
     Attributes:
         budget_tokens: how many keys are recycled (K).
