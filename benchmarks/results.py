@@ -4,7 +4,8 @@ that they were measured with.
     python -m benchmarks.results ROWS.jsonl FOLDER
 
 puts the rows of an evaluation (`readthrough eval report FOLDER --jsonl ROWS.jsonl` wrote them) into FOLDER, where
-`readthrough eval run GRID --into FOLDER` goes on from them, with the same version of readthrough.
+`readthrough eval run GRID --into FOLDER` goes on from them, with the same version of readthrough. A name that ends in
+`.md` or `.html` in place of FOLDER is the report of the rows.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from readthrough.evaluation.provenance import provenance
+from readthrough.evaluation.reports import html, markdown
 from readthrough.evaluation.statistics import interval
 from readthrough.evaluation.store import Result, Store
 
@@ -78,5 +80,14 @@ def write_results(name: str, numbers: dict[str, Any]) -> Path:
     return path
 
 
+def report(rows: Path, page: Path) -> int:
+    """Write the report of an evaluation's rows, as Markdown or HTML by the page's name; returns how many they are."""
+    found = [Result.from_dict(row) for row in rows_of(rows)]
+    made = html.page(found) if page.suffix == ".html" else markdown.page(found)
+    page.write_text(made, encoding="utf-8")
+    return len(found)
+
+
 if __name__ == "__main__":
-    print(f"{put_back(Path(sys.argv[1]), Path(sys.argv[2]))} rows")
+    given, into = Path(sys.argv[1]), Path(sys.argv[2])
+    print(f"{(report if into.suffix in ('.md', '.html') else put_back)(given, into)} rows")

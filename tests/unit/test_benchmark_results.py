@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.results import add_rows, interval_over_texts, put_back, rows_of, settle
+from benchmarks.results import add_rows, interval_over_texts, put_back, report, rows_of, settle
 from readthrough.evaluation.store import Store, write_json_lines
 from tests.unit.evaluation.test_store import FAILED, RESULT
 
@@ -32,6 +32,14 @@ def test_rows_of_an_evaluation_are_put_back(tmp_path: Path) -> None:
     store = Store(tmp_path / "folder")
     assert store.find([RESULT.key, FAILED.key]) == {RESULT.key: RESULT, FAILED.key: FAILED}
     store.close()
+
+
+def test_a_report_of_rows(tmp_path: Path) -> None:
+    write_json_lines([RESULT], tmp_path / "rows.jsonl")
+    for name, begins in (("page.md", "# Evaluation"), ("page.html", "<!DOCTYPE html>")):
+        assert report(tmp_path / "rows.jsonl", tmp_path / name) == 1
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert text.startswith(begins) and RESULT.system_name in text
 
 
 def test_texts_count_alike_however_many_questions_they_have() -> None:
