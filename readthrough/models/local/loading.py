@@ -26,6 +26,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LAYER_TYPES = ("full_attention", "sliding_attention")
 DENSE_PLAN = Plan()
+SINK_FAMILIES = frozenset({"gpt_oss", "granite_swa", "granitemoe_swa", "mimo_v2_flash"})
+"""Model types whose softmax has a learned sink; their configs do not say so."""
 _ELSEWHERE = "serve this model with another program and name it as openai:MODEL@URL"
 
 
@@ -192,6 +194,8 @@ def check_supported(config: Any, folder: Path) -> None:
     problems = [f"{kind} layers" for kind in sorted({*(getattr(text, "layer_types", None) or ())} - {*LAYER_TYPES})]
     if getattr(text, "attn_logit_softcapping", None):
         problems.append("soft-capped attention")
+    if text.model_type in SINK_FAMILIES:
+        problems.append("attention sinks")
     if getattr(text, "num_kv_shared_layers", 0):
         problems.append("layers that share their KV")
     if getattr(text, "is_encoder_decoder", False):
@@ -237,6 +241,13 @@ def _model_class(folder: Path, settings: dict[str, Any]) -> Any:
         kind = getattr(transformers, name, None)
         if kind is None or not name.endswith(("ForCausalLM", "LMHeadModel")):
             continue
+        if getattr(kind, "_is_stateful", False):
+            raise ModelError(
+                f"{name} keeps a recurrent state: it has not the attention and KV of single tokens in every layer that "
+                "paging, plans and readings work on",
+                path=str(folder),
+                hint=_ELSEWHERE,
+            )
         if not getattr(kind, "_supports_attention_backend", False):
             raise ModelError(f"{name} does not take an attention function", path=str(folder), hint=_ELSEWHERE)
         return kind
