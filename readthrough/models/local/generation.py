@@ -154,7 +154,8 @@ class Writer:
             How many of the rows counted.
         """
         wide = logits.float()
-        norms = wide.logsumexp(-1)
+        # In fp64, as one row alone is summed by several threads and each of several rows by one.
+        norms = wide.double().logsumexp(-1).float()
         greedy = None if reply.request.temperature or reply.grammar else wide.argmax(-1).tolist()
         for row in range(len(draft) + 1):
             token = greedy[row] if greedy else self._pick(reply, wide[row])
