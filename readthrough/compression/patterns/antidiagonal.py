@@ -11,7 +11,7 @@ import torch
 
 from readthrough.compression.base import BLOCK_TOKENS, AttentionPattern, Choice, at_least, ratios
 from readthrough.kernels.block_sparse import BlockSelection
-from readthrough.kernels.scores import antidiagonal_scores, mass_blocks
+from readthrough.kernels.scores import antidiagonal_scores, mass_blocks, top_blocks
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Antidiagonal(AttentionPattern):
     Attributes:
         stride: the distance of the antidiagonals (8 or 16 in the paper).
         mass_ratio: the share of the attention that the chosen blocks hold.
+        budget_ratio: in its place, the share of all blocks, those of the largest mass; None takes `mass_ratio`.
         shared: whether the query heads of a group see the same blocks: faster, and less exact.
     """
 
@@ -31,15 +32,19 @@ class Antidiagonal(AttentionPattern):
 
     stride: int = 16
     mass_ratio: float = 0.9
+    budget_ratio: float | None = None
     shared: bool = True
 
     def __post_init__(self) -> None:
         at_least(self, stride=1)
         if BLOCK_TOKENS % self.stride:
             raise ValueError(f"stride must divide {BLOCK_TOKENS}, got {self.stride}")
-        ratios(self, "mass_ratio")
+        ratios(self, "mass_ratio", "budget_ratio")
 
     def choose(self, q: torch.Tensor, k: torch.Tensor, *, scale: float) -> Choice:
         """By the mass of antidiagonals."""
         mass = antidiagonal_scores(q, k, block_tokens=BLOCK_TOKENS, stride=self.stride, scale=scale, shared=self.shared)
+        if self.budget_ratio is not None:
+            count = max(1, round(self.budget_ratio * mass.shape[2]))
+            return Choice(BlockSelection.from_mask(top_blocks(mass, count=count + 1)))
         return Choice(BlockSelection.from_mask(mass_blocks(mass, share=self.mass_ratio)))

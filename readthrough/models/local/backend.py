@@ -28,7 +28,7 @@ from readthrough.models.local.looking import Asked, look
 from readthrough.models.local.noticing import notice
 from readthrough.models.local.prompts import Prompts, Spans, Tokens
 from readthrough.models.local.quantised import draft_rows
-from readthrough.models.local.scoring import Logprobs, Question, score, score_tokens
+from readthrough.models.local.scoring import Logprobs, Question, score, score_reply, score_tokens
 from readthrough.models.local.text import ReplyText
 from readthrough.models.weights import resolve
 from readthrough.types import Event, Usage
@@ -261,6 +261,22 @@ class LocalModel(ModelBackend):
             for prompt in prompts:
                 self._check_length(prompt, 0)
             return score_tokens(self._engine, prompts, first, self.running_bytes)
+
+    def reply_logprobs(self, prompt: Tokens, first: int) -> Logprobs:
+        """The log-probabilities of a text's tokens from `first` on, as if they were a reply to those before.
+
+        With a plan this says what a reply pays for it: the tokens see what it keeps of the prompt, and attend to what
+        it selects for replies. `token_logprobs` computes all of them as a prompt.
+
+        Raises:
+            UsageError: there is nothing before `first`, or nothing from there on.
+            PromptTooLongError: the text is longer than the window.
+        """
+        if not 0 < first < len(prompt):
+            raise UsageError(f"a reply from token {first} on, of a text of {len(prompt)}", hint="give both a length")
+        with self._lock, torch.inference_mode():
+            self._check_length(prompt, 0)
+            return score_reply(self._engine, prompt, first)
 
     @property
     def attention_layers(self) -> int:

@@ -1,4 +1,4 @@
-"""Log-probabilities of what is given: of continuations (`choose`, `likelihood`) and token by token."""
+"""Log-probabilities of what is given: of continuations (`choose`, `likelihood`), token by token, and as a reply."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from readthrough.models.local.attention import Batch
 from readthrough.models.local.cache import Sequence
 from readthrough.models.local.engine import Engine
 from readthrough.models.local.jobs import Job
+from readthrough.models.local.memory import is_out_of_memory, out_of_memory
 from readthrough.models.local.prompts import Spans, Tokens, common_length
 
 T = TypeVar("T")
@@ -80,6 +82,33 @@ def score_tokens(engine: Engine, prompts: Seq[Tokens], first: Seq[int], kv_bytes
         for job, _ in group:
             job.sequence = Sequence()
     return found
+
+
+def score_reply(engine: Engine, prompt: Tokens, first: int) -> Logprobs:
+    """The log-probabilities of the tokens from `first` on, as if they were a reply to those before.
+
+    So they see what the plan keeps of the prompt, and attend to what it selects for replies: a token at a time where
+    it selects.
+    """
+    logprobs = np.full(len(prompt) - first, np.nan)
+    take = _Writer(prompt[first:], logprobs)
+    job = Job(prompt[:first], first - 1, take, replies=True)
+    engine.run([job])
+    engine.compress_prompt(job)
+    many = ROWS_AT_ONCE if engine.plan.decode is None else 1
+    try:
+        for at in range(first, len(prompt) - 1, many):
+            piece = prompt[at : min(at + many, len(prompt) - 1)]
+            batch = Batch.pack([(job.sequence, len(piece))], selector=engine.plan.decode, own=engine.own)
+            take(at + 1 - first, engine.forward(batch, [piece], np.arange(len(piece)), decoding=True))
+            job.sequence.commit(len(piece))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(f"a reply to {first} tokens") from error
+    finally:
+        job.sequence = Sequence()
+    return logprobs
 
 
 def _groups(jobs: Seq[tuple[Job, T]], limit_tokens: int) -> Iterator[list[tuple[Job, T]]]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from readthrough.compression.prompt.longllmlingua import LongLLMLingua
-from readthrough.errors import PromptTooLongError
+from readthrough.errors import PromptTooLongError, UsageError
 from readthrough.models.local.backend import LocalModel
+from readthrough.models.local.prompts import Tokens
+from readthrough.models.local.scoring import Logprobs
 from tests import tiny_models
 from tests.compression_samples import QUESTION, TEXTS, check
 
@@ -41,6 +44,43 @@ def test_a_prompt_beyond_the_window_is_refused(tiny: LocalModel) -> None:
     with pytest.raises(PromptTooLongError):
         tiny.token_logprobs([ids], [10])
     assert len(tiny.token_logprobs([ids[1:]], [2000])[0]) == tiny.window_tokens - 2000
+
+
+WHOLE = [
+    None,
+    {"keep": {"snapkv": {"budget_ratio": 1.0}}},
+    {"decode": {"page-bound": {"budget_ratio": 1.0, "dense_below_tokens": 0, "dense_layers": 0}}},
+]
+LESS = [
+    {"keep": {"sink-window": {"window_tokens": 128, "at": "prompt", "renumber": False}}},
+    {"keep": {"snapkv": {"budget_ratio": 0.2}}},
+    {"decode": {"page-bound": {"budget_ratio": 0.1, "dense_below_tokens": 0, "dense_layers": 0}}},
+]
+
+
+def _replied(plan: dict[str, Any] | None, folder: str, ids: Tokens) -> Logprobs:
+    return LocalModel(folder, device="cpu", dtype="fp32", plan=plan).reply_logprobs(ids, 640)
+
+
+def test_a_reply_pays_for_what_a_plan_drops_and_for_nothing_else(tiny: LocalModel) -> None:
+    ids = np.random.default_rng(0).integers(5, 200, 800)
+    expected = tiny.token_logprobs([ids], [640])[0]
+    for plan in WHOLE:
+        np.testing.assert_allclose(_replied(plan, tiny.name, ids), expected, atol=1e-4)
+    for plan in LESS:
+        found = _replied(plan, tiny.name, ids)
+        assert np.isfinite(found).all()
+        assert np.abs(found - expected).max() > 1e-3
+        assert found[0] == pytest.approx(expected[0], abs=1e-4)  # the prompt's own last row saw all of it
+
+
+def test_a_reply_needs_a_prompt_and_a_token(tiny: LocalModel) -> None:
+    ids = np.arange(5, 25)
+    for first in (0, 20, 21):
+        with pytest.raises(UsageError, match=f"from token {first}"):
+            tiny.reply_logprobs(ids, first)
+    with pytest.raises(PromptTooLongError):
+        tiny.reply_logprobs(np.full(tiny.window_tokens + 1, 5), 10)
 
 
 @pytest.mark.parametrize("kind", TEXTS)
