@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from readthrough.catalogue import unknown
@@ -105,6 +105,12 @@ class Plan:
         if self.keep is not None:
             return self.keep.moment
         return None if self.store == FULL else "piece"
+
+    @property
+    def reading(self) -> Plan:
+        """What of the plan decides the KV that a prompt is read into: not what is dropped of it once it is read."""
+        found = replace(self, decode=None, join=None)
+        return found if self.moment == "piece" else replace(found, keep=None, store=FULL)
 
     @property
     def lossy(self) -> bool:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,8 +124,8 @@ class Engine:
     def keep_on_disk(self, root: Path, limit_bytes: int) -> None:
         """Keep texts that are read below the folder `root` too, with at most `limit_bytes`: see `Readings`."""
         # Only with a plan does KV depend on where prompts are cut: see `Cuts`.
-        # Of what is joined nothing is stored, but the texts are.
-        read_by = replace(self.plan, join=None)
+        # Of what is joined nothing is stored, but the texts are; of what is compressed at a prompt's end, all of it is.
+        read_by = self.plan.reading
         plan = read_by.name if read_by == DENSE_PLAN else f"{read_by.name} in pieces of {self.cuts.piece_tokens}"
         weights = (self.loaded.fingerprint, str(self.model.dtype), self.loaded.form.kind)
         made_by = "\n".join([*weights, self.loaded.device_name, plan, torch.__version__])

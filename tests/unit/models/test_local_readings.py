@@ -66,6 +66,22 @@ def test_what_is_compressed_is_not_stored(folder: Path, tmp_path: Path, plan: An
     assert stored(tmp_path) == []
 
 
+PAGES = {"decode": {"page-bound": {"budget_ratio": 0.2, "dense_below_tokens": 0, "dense_layers": 0}}}
+PACKED_AT_THE_END = {**AT_THE_END, "store": {"int8": {"group": 16}}}
+
+
+@pytest.mark.parametrize("plan", [AT_THE_END, PAGES, PACKED_AT_THE_END], ids=str)
+def test_what_replies_are_written_with_can_change(folder: Path, tmp_path: Path, plan: Any) -> None:
+    request = about(QUESTIONS[0], max_tokens=16)
+    expected = opened(folder, plan=plan).complete([request])[0].text
+    assert expected != opened(folder, tmp_path).complete([request])[0].text
+    reply = opened(folder, tmp_path, plan=plan).complete([request])[0]
+    assert reply.text == expected and reply.usage.cached_tokens > engine.STORED_TOKENS_MIN
+    packed = opened(folder, tmp_path, plan={"store": {"int8": {"group": 16}}}).complete([request])[0]
+    assert packed.usage.cached_tokens == 0
+    assert len(stored(tmp_path)) == 1
+
+
 def test_from_disk_is_from_memory_to_the_last_bit(folder: Path, tmp_path: Path) -> None:
     model = opened(folder, tmp_path)
     model.likelihood([about(QUESTIONS[0])], ["Ann"])
