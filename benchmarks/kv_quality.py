@@ -47,12 +47,7 @@ def main() -> None:
     """Ask, print, and write the results where asked."""
     options = arguments()
     settle(options.folder, {"model": options.model, "questions": options.questions})
-    from readthrough.models.local.backend import LocalModel
-
-    replies = {}
-    for plan in [DENSE, *(name for name in options.plans if name != DENSE)]:
-        model = LocalModel(options.model, device=options.device, plan=PLANS[plan])
-        replies[plan] = answered(model, options.folder / f"{plan}.jsonl", options)
+    replies = answered(options)
     report = {"model": options.model, "texts": options.texts, "questions": options.questions, "tokens": LENGTHS}
     report["plans"] = {plan: summary(rows, replies[DENSE]) for plan, rows in replies.items()}
     print(json.dumps(report, indent=2))
@@ -89,19 +84,35 @@ def texts(options: argparse.Namespace) -> dict[str, SharedContext]:
     return found
 
 
-def answered(model: Any, path: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row a question, those of before too."""
-    rows = rows_of(path)
-    done, wanted = {row["text"] for row in rows}, texts(options)
+def answered(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """By plan a row a question, those of before too. Text by text: what was stopped compares plans all the same."""
+    plans = [DENSE, *(name for name in options.plans if name != DENSE)]
+    rows = {plan: rows_of(options.folder / f"{plan}.jsonl") for plan in plans}
+    wanted = texts(options)
+    models: dict[str, Any] = {}
     for name, task in wanted.items():
-        if name in done:
-            continue
-        new = ask(model, name, list(task.examples(model.count_tokens)))
-        rows += new
-        add_rows(path, new)
-        score, seconds, size = fmean(row["score"] for row in new), new[0]["prefill_seconds"], new[0]["kv_bytes"] / 1e6
-        print(f"{path.stem:15} {name:10} score {score:.2f}  read in {seconds:.0f} s  {size:.0f} MB", file=sys.stderr)
-    return [row for row in rows if row["text"] in wanted]
+        for plan in plans:
+            if any(row["text"] == name for row in rows[plan]):
+                continue
+            if plan not in models:
+                models[plan] = opened(plan, options)
+            new = ask(models[plan], name, list(task.examples(models[plan].count_tokens)))
+            rows[plan] += new
+            add_rows(options.folder / f"{plan}.jsonl", new)
+            score, seconds, size = (
+                fmean(row["score"] for row in new),
+                new[0]["prefill_seconds"],
+                new[0]["kv_bytes"] / 1e6,
+            )
+            print(f"{plan:15} {name:10} score {score:.2f}  read in {seconds:.0f} s  {size:.0f} MB", file=sys.stderr)
+    return {plan: [row for row in of if row["text"] in wanted] for plan, of in rows.items()}
+
+
+def opened(plan: str, options: argparse.Namespace) -> Any:
+    """The model with a plan."""
+    from readthrough.models.local.backend import LocalModel
+
+    return LocalModel(options.model, device=options.device, plan=PLANS[plan])
 
 
 def ask(model: Any, name: str, questions: Sequence[Example]) -> list[dict[str, Any]]:

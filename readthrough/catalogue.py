@@ -105,6 +105,7 @@ PARTS: dict[str, dict[str, str]] = {
         "delta": "readthrough.compression.selectors.delta:Delta",
         "retrieval-attention": "readthrough.compression.selectors.retrieved:RetrievalAttention",
         "infllm": "readthrough.compression.selectors.block_memory:InfLLM",
+        "random": "readthrough.compression.selectors.random_pages:RandomPages",
     },
     "positions": {
         "linear": "readthrough.compression.positions.scaled:Linear",

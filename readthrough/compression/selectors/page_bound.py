@@ -47,8 +47,11 @@ class PageBound(PageSelector):
         """By the bounds, and the first page."""
         scores = bound_scores(q, low, high, scale=scale)[:, 0]
         scores[:, 0] = torch.inf
+        return scores.topk(self.chosen_pages(scores.shape[1]), -1).indices.sort(-1).values
+
+    def chosen_pages(self, pages: int) -> int:
+        """How many are chosen of so many."""
         budget = self.budget_tokens // self.page_tokens
         if self.budget_ratio is not None:
-            budget = int(self.budget_ratio * (scores.shape[1] + self.latest_pages))
-        count = min(max(1, budget - self.latest_pages), scores.shape[1])
-        return scores.topk(count, -1).indices.sort(-1).values
+            budget = int(self.budget_ratio * (pages + self.latest_pages))
+        return min(max(1, budget - self.latest_pages), pages)

@@ -159,6 +159,7 @@ CHOOSING: dict[str, dict[str, Any]] = {
     "delta": {"budget_tokens": 48, "latest_tokens": 16, "selection_layers": [1], "dense_layers": 1},
     "retrieval-attention": {"budget_tokens": 40, "sink_tokens": 4, "latest_tokens": 8},
     "infllm": {"budget_tokens": 260, "sink_tokens": 4, "latest_tokens": 16},
+    "random": {"budget_tokens": 64, "dense_layers": 0},
 }
 
 
