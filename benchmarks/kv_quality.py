@@ -132,6 +132,7 @@ def ask(model: Any, name: str, questions: Sequence[Example]) -> list[dict[str, A
             "reply": reply.text,
             "score": find("metrics", each.metric)(reply.text, each),
             "tokens": read.tokens,
+            "cached_tokens": read.cached_tokens,
             "kv_bytes": read.kv_bytes,
             "prefill_seconds": read.seconds,
             "answer_seconds": seconds / len(questions),

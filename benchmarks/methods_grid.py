@@ -16,6 +16,7 @@ prompt densely finds it read there: its seconds are those of what comes after.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,14 +29,16 @@ from benchmarks.kv_quality import ask
 from benchmarks.results import add_rows, rows_of, settle
 from benchmarks.sparse_prefill import FORESEEN_TOKENS
 from readthrough.catalogue import find, names
+from readthrough.evaluation.provenance import provenance
 from readthrough.evaluation.tasks.made.sharing import SharedContext
-from readthrough.spec import options_of
+from readthrough.spec import build, options_of
 
 KINDS = {"keep": "policies", "decode": "selectors", "select": "patterns"}
 """What of a plan a method is, and its extension point."""
 STORES = {"int8": {"int8": {"group": 64}}, "int4": {"int4": {"group": 64}}, "int2": {"int2": {"group": 64}}}
 DENSE = "dense"
 ROWS = "methods.jsonl"
+PROVENANCE = "measured.json"
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "select:hyper-attention": {"exact_tokens": 1024},
@@ -68,6 +71,8 @@ def main() -> None:
     options = arguments()
     settle(options.folder, {name: getattr(options, name) for name in ("model", "tokens", "questions")})
     wanted = cells(options.methods, options.budgets, options.tokens)
+    measured_with = {**provenance(), "model": options.model, "date": time.strftime("%Y-%m-%d")}
+    (options.folder / PROVENANCE).write_text(json.dumps(measured_with), encoding="utf-8")
     started, done = time.monotonic(), 0
     for place, cell in enumerate(wanted):
         done += measured(cell, options)
@@ -95,8 +100,14 @@ def arguments() -> argparse.Namespace:
 def methods() -> list[str]:
     """All methods, the controls among them; those that are measured fastest first."""
     found = [f"{part}:{name}" for part, point in KINDS.items() for name in names(point)]
-    shown = [name for name in found if getattr(find(KINDS[name.split(":")[0]], name.split(":")[1]), "reads_prompts", 0)]
-    return [DENSE, *(name for name in found if name not in shown), *(f"store:{form}" for form in STORES), *shown]
+    slow = [name for name in found if reads_anew(*name.split(":"))]
+    return [DENSE, *(name for name in found if name not in slow), *(f"store:{form}" for form in STORES), *slow]
+
+
+def reads_anew(part: str, name: str) -> bool:
+    """Whether a method has to see all of a prompt for each reply."""
+    found = build(KINDS[part], name)
+    return bool(getattr(found, "reads_prompts", False) or getattr(found, "accumulates", False))
 
 
 def cells(wanted: Sequence[str], budgets: Sequence[float], tokens: int) -> list[Cell]:
@@ -112,7 +123,7 @@ def of_method(method: str, budgets: Sequence[float], tokens: int) -> Iterator[Ce
         return
     known = find(KINDS[part], name)
     options = dict(OPTIONS.get(method, {}))
-    if part == "select":
+    if part != "keep":
         options["dense_below_tokens"] = 0
     for budget in budgets:
         if method in WINDOWS:

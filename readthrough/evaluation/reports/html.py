@@ -26,7 +26,11 @@ MOST_CHARACTERS = 2000
 
 def page(results: Sequence[Result]) -> str:
     """The whole page."""
-    body = _body(results) if results else f"<p>{EMPTY}</p>"
+    return document("Evaluation", _body(results) if results else f"<p>{EMPTY}</p>")
+
+
+def document(title: str, body: str) -> str:
+    """A page with its style, its script and a policy that allows no other; `body` is HTML."""
     style, script = _resource("page.css"), _resource("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
@@ -34,7 +38,7 @@ def page(results: Sequence[Result]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Evaluation</title>\n<style>{style}</style>\n</head>\n<body>\n<h1>Evaluation</h1>\n{body}"
+        f"<title>{escaped(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<h1>{escaped(title)}</h1>\n{body}"
         f"\n<script>{script}</script>\n</body>\n</html>\n"
     )
 
@@ -50,7 +54,7 @@ def _body(results: Sequence[Result]) -> str:
     links += ['<li><a href="#provenance">Provenance</a></li>', '<li><a href="#answers">Answers</a></li>']
     parts = [f'<p class="note">{escaped(told)}</p>', f"<nav><ul>{''.join(links)}</ul></nav>"]
     parts += [_section(place, section, styles) for place, section in enumerate(sections)]
-    parts.append(f'<h2 id="provenance">Provenance</h2>{_table(provenance(results), "made")}')
+    parts.append(f'<h2 id="provenance">Provenance</h2>{shown(provenance(results), "made")}')
     parts.append('<h2 id="answers">Answers</h2>')
     parts += [
         f"<details><summary>{escaped(task)}: {_many(len(those), 'answer')}</summary>{_answers(those, names)}</details>"
@@ -61,16 +65,16 @@ def _body(results: Sequence[Result]) -> str:
 
 def _section(place: int, section: Section, styles: Mapping[str, int]) -> str:
     scores, *others = tables(section)
-    shown = "".join(
+    figures = "".join(
         f'<div class="{kind}">{"".join(drawn)}</div>'
         for kind, drawn in (("charts", charts(section, styles)), ("maps", heat_maps(section, styles)))
         if drawn
     )
-    rest = "".join(map(_table, others))
-    return f'<section><h2 id="section-{place}">{escaped(section.title)}</h2>{_table(scores)}{shown}{rest}</section>'
+    rest = "".join(map(shown, others))
+    return f'<section><h2 id="section-{place}">{escaped(section.title)}</h2>{shown(scores)}{figures}{rest}</section>'
 
 
-def _table(table: Table, kind: str = "sortable") -> str:
+def shown(table: Table, kind: str = "sortable") -> str:
     """A table below its title; numbers stand to the right."""
     numeric = [any(row[i].order is not None for row in table.rows) for i in range(len(table.heads))]
     heads = "".join(
@@ -104,9 +108,9 @@ def _answers(results: Sequence[Result], names: Mapping[str, str]) -> str:
     rows = []
     for result in results:
         texts = (result.question, "\n".join(result.answers) or "(no answer is in the texts)", _answer(result))
-        shown = "".join(f'<td class="text" dir="auto">{escaped(cut(text, MOST_CHARACTERS))}</td>' for text in texts)
+        said = "".join(f'<td class="text" dir="auto">{escaped(cut(text, MOST_CHARACTERS))}</td>' for text in texts)
         rows.append(
-            f"<tr><td>{escaped(result.example)}</td><td>{escaped(names[result.system_name])}</td>{shown}"
+            f"<tr><td>{escaped(result.example)}</td><td>{escaped(names[result.system_name])}</td>{said}"
             f'<td class="number" data-order="{result.score:g}">{result.score:.2f}</td>'
             f'<td class="number" data-order="{result.seconds:g}">{result.seconds:.1f}</td></tr>'
         )

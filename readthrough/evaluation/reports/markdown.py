@@ -19,11 +19,11 @@ def page(results: Sequence[Result]) -> str:
         return f"{parts[0]}\n{EMPTY}\n"
     for section in sections(results):
         parts.append(f"\n## {_plain(section.title)}\n")
-        parts += [f"\n{_shown(table)}" for table in tables(section)]
-    return "".join([*parts, f"\n## Provenance\n\n{_shown(provenance(results))}"])
+        parts += [f"\n{shown(table)}" for table in tables(section)]
+    return "".join([*parts, f"\n## Provenance\n\n{shown(provenance(results))}"])
 
 
-def _shown(table: Table) -> str:
+def shown(table: Table) -> str:
     """A table below its title, and what is said of it."""
     lines = [table.heads, ["---"] * len(table.heads), *([cell.text for cell in row] for row in table.rows)]
     rows = "".join(f"| {' | '.join(map(_plain, line))} |\n" for line in lines)
@@ -33,5 +33,5 @@ def _shown(table: Table) -> str:
 
 def _plain(text: str) -> str:
     """A text as one cell, that no Markdown or HTML in it changes."""
-    shown = html.escape(" ".join(text.split()), quote=False)
-    return "".join(f"\\{letter}" if letter in "\\|*`[]" else letter for letter in shown)
+    escaped = html.escape(" ".join(text.split()), quote=False)
+    return "".join(f"\\{letter}" if letter in "\\|*`[]" else letter for letter in escaped)
