@@ -84,6 +84,19 @@ def test_newest_ignores_what_is_behind_them(heads: tuple[int, int], new: int, to
         check(found, [q, k[:, 5:tokens], v[:, 5:tokens]], causal=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("heads", [(2, 1), (2, 3), (2, 7), (1, 8)], ids=str)
+@pytest.mark.parametrize("tokens", [30, 150, 600])
+def test_newest_one_by_one_and_together(tokens: int, heads: tuple[int, int], dtype: torch.dtype) -> None:
+    keys = (tokens + 31) // 16 * 16
+    q, k, v = inputs(16, keys, heads, dtype)
+    alone = [attend_newest(q[:, i : i + 1], k, v, tokens=tokens + i, scale=0.125) for i in range(16)]
+    for many in range(2, 17):
+        found = attend_newest(q[:, :many], k, v, tokens=tokens + many - 1, scale=0.125)
+        for part, of in zip(found, zip(*alone[:many], strict=True), strict=True):
+            assert torch.equal(part, torch.cat(of, 1)), many
+
+
 @pytest.mark.parametrize("window", [1, 16, 700, 5000])
 @pytest.mark.parametrize(("new", "keys"), [(1, 100), (63, 63), (600, 1000)])
 def test_window(window: int, new: int, keys: int) -> None:

@@ -58,7 +58,7 @@ def attend_newest(
     Args:
         q: queries `[H, Tq, D]` of the last Tq of `tokens` tokens.
         k: keys `[Hkv, Tk, D]`; those from `tokens` on are ignored but must be finite. Tk should be a multiple of
-            `TILE_TOKENS`: then the result does not depend on how many are ignored (measured on x86-64 with AMX).
+            `TILE_TOKENS`: then the result does not depend on how many are ignored (measured with AMX and AVX-512).
         v: values `[Hkv, Tk, D]`, likewise.
         tokens: how many keys there are.
         scale: what the scores are multiplied with.
