@@ -68,6 +68,16 @@ def test_a_model_without_calibration_is_refused(tmp_path: Path) -> None:
         head_scores.__wrapped__(str(path))
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [ModelShape("qwen2.5-coder-0.5b-instruct", 24, 14, 2), ModelShape("qwen2.5-coder-1.5b-instruct-bf16", 28, 12, 2)],
+    ids=lambda shape: shape.name,
+)
+def test_embedded_models_are_calibrated(shape: ModelShape) -> None:
+    scores = head_scores(DuoAttention().fitted(shape).calibration)
+    assert scores.max() > 0.9 and (scores > 0.1).float().mean() < 0.25, "some heads retrieve, most do not"
+
+
 def test_the_engine_holds_less(tmp_path: Path) -> None:
     folder = str(tiny_models.save(tmp_path / "tiny"))
     request = Request.user(f"{tiny_models.TEXT * 8} Who?", max_tokens=8)
