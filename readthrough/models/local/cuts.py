@@ -52,12 +52,15 @@ class Cuts:
         # pages that a reply chooses among do not begin elsewhere because a prefix was shared
         return length if self.plan.decode is None else length // ROUND_TOKENS * ROUND_TOKENS
 
-    def reusable(self, length: int) -> int:
-        """How many first tokens of a prompt of `length` need not be computed for it alone."""
+    def reusable(self, length: int, *, together: bool = False) -> int:
+        """How many first tokens of a prompt of `length` need not be computed for it alone.
+
+        What has been accumulated over a beginning is known only of prompts that are computed `together`.
+        """
         policy = self.plan.keep
         if policy is None or self._seen_whole:  # then `settled` leaves out what is not whole
             return length
-        return 0 if policy.accumulates else max(0, length - policy.query_tokens)
+        return 0 if policy.accumulates and not together else max(0, length - policy.query_tokens)
 
     def tokens_to_next(self, at: int, end: int) -> int:
         """How many tokens there are from `at` to the next place where a prompt of `end` tokens is cut."""

@@ -200,11 +200,11 @@ class Engine:
                 job.charged_tokens = charged(job, read, found.places)
             job.sequence = joined[beginning].fork(reserve_tokens=len(job.tokens) - job.joined_tokens)
 
-    def _reusable(self, job: Job) -> int:
-        """How many of a job's first tokens need not be computed for it alone."""
-        if job.replies and self._shown is not None:
+    def _reusable(self, job: Job, *, together: bool = False) -> int:
+        """How many of a job's first tokens need not be computed for it alone; see `Cuts.reusable`."""
+        if job.replies and self._shown is not None and not together:
             return 0
-        return min(job.first_row, self.cuts.reusable(len(job.tokens)))
+        return min(job.first_row, self.cuts.reusable(len(job.tokens), together=together))
 
     @property
     def _shown(self) -> TokenSelector | None:
@@ -214,7 +214,7 @@ class Engine:
 
     def _compute_shared(self, jobs: Seq[Job]) -> None:
         """Compute the tree of shared prefixes level by level, and fork each job from its longest one."""
-        shared = shared_prefixes([job.key for job in jobs], [self._reusable(job) for job in jobs])
+        shared = shared_prefixes([job.key for job in jobs], [self._reusable(job, together=True) for job in jobs])
         nodes: list[Job] = []
         levels: dict[int, list[int]] = {}
         depth: list[int] = []
@@ -222,29 +222,34 @@ class Engine:
             depth.append(0 if node.parent is None else depth[node.parent] + 1)
             levels.setdefault(depth[index], []).append(index)
             length = self.cuts.settled(node.length)
-            nodes.append(Job(jobs[node.members[0]].tokens[:length], length, ignore_logits))
+            replies = all(jobs[i].replies for i in node.members)
+            nodes.append(Job(jobs[node.members[0]].tokens[:length], length, ignore_logits, replies=replies))
         for level in sorted(levels):
             for index in levels[level]:
-                self._start_node(nodes, index, shared[index].parent, [jobs[i] for i in shared[index].members])
+                before = shared[index].parent
+                parent = None if before is None else nodes[before]
+                self._start_node(nodes[index], parent, [jobs[i] for i in shared[index].members])
             self.advance([nodes[index] for index in levels[level]])
             for index in levels[level]:
                 self._fork_members(nodes[index], [jobs[i] for i in shared[index].members])
 
-    def _start_node(self, nodes: list[Job], index: int, parent: int | None, members: list[Job]) -> None:
-        node = nodes[index]
+    def _start_node(self, node: Job, parent: Job | None, members: list[Job]) -> None:
         known = [job.sequence for job in members]
         if parent is not None:
-            known.append(nodes[parent].sequence)
+            known.append(parent.sequence)
         usable = [sequence for sequence in known if sequence.floor <= len(node.tokens)]
         longest = max(usable, key=lambda sequence: sequence.length, default=Sequence())
         length = min(longest.length, len(node.tokens))
-        node.sequence = longest.fork(length, reserve_tokens=len(node.tokens) - length)
+        if parent is not None and length == parent.sequence.length:
+            node.go_on(parent)
+        else:
+            node.sequence = longest.fork(length, reserve_tokens=len(node.tokens) - length)
         members[0].charged_tokens += len(node.tokens) - length
 
     def _fork_members(self, node: Job, members: list[Job]) -> None:
         for job in members:
             if job.sequence.length < node.sequence.length:
-                job.sequence = node.sequence.fork(reserve_tokens=len(job.tokens) - node.sequence.length)
+                job.go_on(node)
 
     def advance(self, jobs: Seq[Job]) -> None:
         """Compute what is left of each job, packed into passes of at most `forward_tokens` tokens."""

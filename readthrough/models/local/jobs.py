@@ -75,6 +75,12 @@ class Job:
         """How many of its first tokens are joined."""
         return self.spans[-1][1] if self.spans else 0
 
+    def go_on(self, other: Job) -> None:
+        """Begin with all that another job has computed, and what was seen of it."""
+        self.sequence = other.sequence.fork(reserve_tokens=len(self.tokens) - other.sequence.length)
+        self.sequence.memory = dict(other.sequence.memory)
+        self.attended = dict(other.attended)
+
     def watch(self, layer: int, queries: torch.Tensor, count: int) -> None:
         """Keep the queries `[H, n, D]` of the latest `count` tokens of a layer, once the pass is committed."""
         self.fresh_queries[layer] = count, queries[:, -count:].clone()

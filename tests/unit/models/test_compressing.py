@@ -97,6 +97,28 @@ def test_replies_do_not_depend_on_what_was_asked_before_or_beside(folder: str, p
     assert opened(folder, plan, kept_bytes=0).complete(ASKED[:1])[0].text == alone[0], "with nothing kept"
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"keep": {"h2o": {"budget_ratio": 0.2}}},
+        {
+            "decode": {
+                "infllm": {"budget_tokens": 260, "sink_tokens": 4, "latest_tokens": 16, "dense_below_tokens": 100}
+            }
+        },
+    ],
+    ids=str,
+)
+def test_what_has_to_see_a_whole_prompt_sees_a_shared_text_once(folder: str, plan: Any) -> None:
+    alone = [opened(folder, plan).complete([request])[0] for request in ASKED]
+    together = opened(folder, plan).complete(ASKED)
+    assert [(reply.text, reply.logprob) for reply in together] == [
+        (reply.text, pytest.approx(reply.logprob, abs=1e-3)) for reply in alone
+    ]
+    assert all(reply.usage.cached_tokens == 0 for reply in alone)
+    assert sum(reply.usage.cached_tokens > 200 for reply in together) == len(ASKED) - 1
+
+
 @pytest.mark.parametrize("plan", LESS, ids=str)
 def test_memory_falls(folder: str, plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     held: dict[str, int] = {}
